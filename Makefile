@@ -1,0 +1,56 @@
+# InferMesh. `make` alone lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down test lint format proto release-protos lock clean
+
+SOURCES := libs services deploy tools benchmarks examples tests
+PACKAGES := $(wildcard libs/*/src services/*/src deploy/*/src)
+BIN := .venv/bin
+
+help: ## list the targets
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: .venv/ready ## make .venv with everything in it
+
+.venv/ready: requirements-bootstrap.lock requirements-dev.lock requirements-embedded-model.lock \
+		$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/*/pyproject.toml)
+	@tools/setup
+
+demo: setup ## run the mesh and a scripted conversation through it, then stop
+	@$(BIN)/python -m examples.demo
+
+up: setup ## start the mesh on this machine and leave it running
+	@$(BIN)/infermesh up --detach
+
+down: setup ## stop it
+	@$(BIN)/infermesh down
+
+test: setup ## all tests; coverage of each package at least 90 %
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report= --durations=10
+	@$(BIN)/python tools/coverage_gate.py
+
+lint: setup ## formatting, types, imports, contracts
+	$(BIN)/black --check --quiet $(SOURCES)
+	$(BIN)/flake8 $(SOURCES)
+	$(BIN)/mypy --strict $(PACKAGES) tools benchmarks examples
+	$(BIN)/lint-imports
+	$(BIN)/python tools/proto.py check
+
+format: setup ## format the code
+	$(BIN)/black --quiet $(SOURCES)
+
+proto: setup ## generate the stubs from protos/
+	$(BIN)/python tools/proto.py generate
+
+release-protos: setup ## make today's contracts the baseline of the breaking check
+	$(BIN)/python tools/proto.py release
+
+lock: setup ## resolve requirements/*.in anew
+	tools/lock
+
+bench-%: setup ## run a benchmark, for example bench-hops
+	@$(BIN)/python -m benchmarks.$*
+
+clean: ## remove what was built; the mesh's own state stays
+	rm -rf build .venv .mypy_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,1 @@
+"""Benchmarks: one package a gate, run by `make bench-<name>`."""

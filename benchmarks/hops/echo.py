@@ -1,0 +1,37 @@
+"""A bare grpc.aio service with the same contract as the router's: `... echo PORT`."""
+
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+import uvloop
+from google.api import httpbody_pb2
+
+from benchmarks.hops.responder import ANSWER
+
+
+async def answer(
+    request: httpbody_pb2.HttpBody, context: object
+) -> AsyncIterator[httpbody_pb2.HttpBody]:
+    """The same answer as ours gives, without a look at the question."""
+    yield httpbody_pb2.HttpBody(content_type="application/json", data=ANSWER)
+
+
+async def serve(port: int) -> None:
+    """Serves until killed."""
+    server = grpc.aio.server()
+    handler = grpc.unary_stream_rpc_method_handler(
+        answer,
+        request_deserializer=httpbody_pb2.HttpBody.FromString,
+        response_serializer=httpbody_pb2.HttpBody.SerializeToString,
+    )
+    methods = {"CreateChatCompletion": handler}
+    service = grpc.method_handlers_generic_handler("infermesh.router.v1.OpenAIService", methods)
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1])))

@@ -1,0 +1,137 @@
+"""Parameters are complete, of the right kind and in range, or are refused with a reason."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infermesh_envoy import (
+    ParameterError,
+    default_values,
+    descriptor_path,
+    envoy_binary,
+    parameters_from,
+    render,
+)
+from infermesh_envoy.__main__ import main
+
+
+def test_what_is_required_and_the_defaults_are_enough(required: dict[str, object]) -> None:
+    parameters = parameters_from(required)
+    assert parameters.router_port == 1
+    assert parameters.max_request_bytes == default_values()["max_request_bytes"] == 20 * 2**20
+
+
+def test_every_missing_and_unknown_name_is_reported(required: dict[str, object]) -> None:
+    del required["router_port"], required["cluster_type"]
+    required["rooter_port"] = 1
+    with pytest.raises(ParameterError) as caught:
+        parameters_from(required)
+    assert set(caught.value.problems) == {
+        "rooter_port: unknown",
+        "router_port: missing",
+        "cluster_type: missing",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("router_port", "8080", "must be int"),
+        ("router_port", True, "must be int"),
+        ("router_port", 0, "from 1 to 65535"),
+        ("listen_port", 65536, "from 0 to 65535"),
+        ("router_host", "", "must not be empty"),
+        ("router_host", "router.svc", "IP address with cluster_type STATIC"),
+        ("cluster_type", "EDS", "must be one of STATIC, STRICT_DNS"),
+        ("cluster_type", ["STATIC"], "must be one of STATIC, STRICT_DNS"),
+        ("admin_address", "0.0.0.0", "loopback"),
+        ("admin_address", "localhost", "IP address"),
+        ("listen_address", "edge", "IP address"),
+        ("tls_cert_path", "/tls/tls.crt", "both or none"),
+        ("otlp_port", 4317, "both or none"),
+        ("stats_port", 9901, "both or none"),
+        ("trace_sampling_percent", 101, "from 0 to 100"),
+        ("unary_timeout_s", 0, "from 0.001"),
+        ("unary_timeout_s", float("nan"), "from 0.001"),
+        ("stream_max_duration_s", 1e6, "to 86400"),
+        ("max_request_bytes", 2**31, "to 2147483647"),
+        ("max_request_bytes", -1, "from 1"),
+        ("upstream_health_checks", 1, "must be bool"),
+        ("tls_cert_path", 3, "must be str or null"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(
+    required: dict[str, object], name: str, value: object, says: str
+) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parameters_from({**required, name: value})
+    assert any(name in problem and says in problem for problem in caught.value.problems)
+
+
+def test_a_stats_listener_needs_to_know_the_admin_port(required: dict[str, object]) -> None:
+    with pytest.raises(ParameterError, match="admin_port other than 0"):
+        parameters_from({**required, "stats_address": "0.0.0.0", "stats_port": 9902})
+
+
+def test_names_are_accepted_with_dns(required: dict[str, object]) -> None:
+    dns = {"cluster_type": "STRICT_DNS", "router_host": "router.mesh.svc"}
+    assert parameters_from({**required, **dns}).router_host == "router.mesh.svc"
+
+
+def test_whole_numbers_are_durations_too(required: dict[str, object]) -> None:
+    assert "timeout: 8.000s" in render(parameters_from({**required, "unary_timeout_s": 7}))
+
+
+def test_equal_parameters_give_equal_text(required: dict[str, object]) -> None:
+    assert render(parameters_from(required)) == render(parameters_from(required))
+
+
+def test_no_value_can_break_out_of_its_place(required: dict[str, object]) -> None:
+    nasty = '/tmp/a "b"\n  c: {d} %REQ(authorization)% {{ p }}'
+    bootstrap = yaml.safe_load(render(parameters_from({**required, "descriptor_path": nasty})))
+    manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+    transcoder = manager["typed_config"]["http_filters"][2]["typed_config"]
+    assert transcoder["proto_descriptor"] == nasty
+
+
+def test_the_files_that_come_along_are_there() -> None:
+    assert os.access(envoy_binary(), os.X_OK)
+    assert descriptor_path().stat().st_size > 0
+
+
+def test_the_command_prints_the_bootstrap(
+    required: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "parameters.yaml"
+    file.write_text(yaml.safe_dump(required))
+    assert main([str(file)]) == 0
+    assert capsys.readouterr().out == render(parameters_from(required))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("router_port: 1\nnonsense: 2\n", "nonsense: unknown"),
+        ("- a\n", "must be a mapping"),
+        ("1: a\n", "must be a mapping"),
+        ("a: [", "not YAML"),
+        ("", "must be a mapping"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_exits_2(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "parameters.yaml"
+    file.write_text(text)
+    assert main([str(file)]) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err and captured.out == ""
+
+
+def test_the_command_exits_2_without_a_readable_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "absent.yaml")]) == 2
+    assert "No such file" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""What an application and an operator do with the mesh."""

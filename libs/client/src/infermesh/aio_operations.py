@@ -1,0 +1,222 @@
+"""What the asyncio client can ask besides inferences."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from infermesh.analytics.v1 import ledger_pb2, ledger_pb2_grpc
+from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
+from infermesh.common.v1 import page_pb2
+from infermesh.governance.v1 import keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
+from infermesh.paging import AsyncPager, Page
+from infermesh.records import (
+    CacheStats,
+    Dimension,
+    Health,
+    IssuedKey,
+    Key,
+    RegisteredModel,
+    Role,
+    Tenant,
+    UsageEvent,
+    UsageFilter,
+    UsageRow,
+)
+from infermesh.router.v1 import operations_pb2, operations_pb2_grpc
+from infermesh.wire import records, requests
+from infermesh.wire.transport import AsyncTransport
+
+if TYPE_CHECKING:
+    from grpc import aio
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+T = TypeVar("T")
+
+
+class AsyncOperations:
+    """Usage, keys, tenants, models, cache and health of a mesh.
+
+    Every method takes `timeout_s`, the deadline of one call in seconds (None: the client's), and
+    raises `InfermeshError`. Lists come as an `AsyncPager` and are asked for while they are
+    iterated; `page_size` 0 leaves the size of a page to the mesh.
+
+    Args:
+        transport: the connection.
+    """
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    # Made at first use, for the channel needs a running loop.
+    @cached_property
+    def _router(self) -> "operations_pb2_grpc.OperationsServiceAsyncStub":
+        return operations_pb2_grpc.OperationsServiceStub(self._transport.channel)
+
+    @cached_property
+    def _ledger(self) -> "ledger_pb2_grpc.LedgerServiceAsyncStub":
+        return ledger_pb2_grpc.LedgerServiceStub(self._transport.channel)
+
+    @cached_property
+    def _keys(self) -> "keys_pb2_grpc.KeyServiceAsyncStub":
+        return keys_pb2_grpc.KeyServiceStub(self._transport.channel)
+
+    @cached_property
+    def _tenants(self) -> "tenants_pb2_grpc.TenantServiceAsyncStub":
+        return tenants_pb2_grpc.TenantServiceStub(self._transport.channel)
+
+    @cached_property
+    def _cache(self) -> "cache_pb2_grpc.CacheServiceAsyncStub":
+        return cache_pb2_grpc.CacheServiceStub(self._transport.channel)
+
+    def usage(
+        self,
+        group_by: Sequence[Dimension | str] = (),
+        filter: UsageFilter | None = None,
+        *,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncPager[UsageRow]:
+        """Spend, saving, tokens and hit rate, largest baseline first.
+
+        Args:
+            group_by: "tenant", "model", "tag", "day"; nothing gives one row of totals.
+            filter: which inferences count.
+        """
+        return self._pager(
+            self._ledger.QueryUsage,
+            lambda page: requests.usage_request(group_by, filter, page),
+            records.usage_page,
+            page_size,
+            timeout_s,
+        )
+
+    async def event(self, event_id: str, *, timeout_s: float | None = None) -> UsageEvent:
+        """One inference with its decision; `event_id` is the `decision_id` of its result."""
+        request = ledger_pb2.GetEventRequest(event_id=event_id)
+        response = await self._transport.call(self._ledger.GetEvent, request, timeout_s)
+        return records.usage_event(response.event)
+
+    def events(
+        self,
+        filter: UsageFilter | None = None,
+        *,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncPager[UsageEvent]:
+        """Inferences, newest first."""
+        return self._pager(
+            self._ledger.ListEvents,
+            lambda page: requests.events_request(filter, page),
+            records.event_page,
+            page_size,
+            timeout_s,
+        )
+
+    def models(
+        self, *, page_size: int = 0, timeout_s: float | None = None
+    ) -> AsyncPager[RegisteredModel]:
+        """The models the router may choose from."""
+        return self._pager(
+            self._router.ListRegisteredModels,
+            lambda page: operations_pb2.ListRegisteredModelsRequest(page=page),
+            records.model_page,
+            page_size,
+            timeout_s,
+        )
+
+    async def health(self, *, timeout_s: float | None = None) -> Health:
+        """Whether the mesh can answer. Needs no key."""
+        request = operations_pb2.GetHealthRequest()
+        response = await self._transport.call(self._router.GetHealth, request, timeout_s)
+        return records.health(response)
+
+    async def create_key(
+        self,
+        *,
+        tenant: str = "",
+        role: Role | str = Role.MEMBER,
+        description: str = "",
+        expire_time: datetime | None = None,
+        timeout_s: float | None = None,
+    ) -> IssuedKey:
+        """Issues an API key. Its secret is in what is returned and nowhere else.
+
+        Args:
+            tenant: empty: the caller's.
+            role: "member", "admin" or "operator".
+            description: what it is for.
+            expire_time: with a time zone; None: does not expire.
+        """
+        request = requests.create_key_request(tenant, role, description, expire_time)
+        response = await self._transport.call(self._keys.CreateKey, request, timeout_s)
+        return records.issued_key(response)
+
+    def list_keys(
+        self, *, tenant: str = "", page_size: int = 0, timeout_s: float | None = None
+    ) -> AsyncPager[Key]:
+        """Keys without their secrets; of `tenant`, or of those the caller may see."""
+        return self._pager(
+            self._keys.ListKeys,
+            lambda page: keys_pb2.ListKeysRequest(tenant=tenant, page=page),
+            records.key_page,
+            page_size,
+            timeout_s,
+        )
+
+    async def revoke_key(self, key_id: str, *, timeout_s: float | None = None) -> Key:
+        """Revokes a key for good."""
+        request = keys_pb2.RevokeKeyRequest(key_id=key_id)
+        response = await self._transport.call(self._keys.RevokeKey, request, timeout_s)
+        return records.key(response.key)
+
+    def tenants(self, *, page_size: int = 0, timeout_s: float | None = None) -> AsyncPager[Tenant]:
+        """Tenants the caller may see."""
+        return self._pager(
+            self._tenants.ListTenants,
+            lambda page: tenants_pb2.ListTenantsRequest(page=page),
+            records.tenant_page,
+            page_size,
+            timeout_s,
+        )
+
+    async def invalidate_cache(
+        self,
+        *,
+        model: str = "",
+        tag: str = "",
+        fingerprint: str = "",
+        all: bool = False,
+        dry_run: bool = False,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Removes entries of the caller's tenant, named by exactly one of the first four.
+
+        Returns:
+            How many were removed, or would be with `dry_run`.
+        """
+        request = requests.invalidate_request(
+            model=model, tag=tag, fingerprint=fingerprint, everything=all, dry_run=dry_run
+        )
+        return (await self._transport.call(self._cache.Invalidate, request, timeout_s)).count
+
+    async def cache_stats(self, *, timeout_s: float | None = None) -> CacheStats:
+        """Size of the cache of the caller's tenant."""
+        request = cache_pb2.GetStatsRequest()
+        response = await self._transport.call(self._cache.GetStats, request, timeout_s)
+        return records.cache_stats(response)
+
+    def _pager(
+        self,
+        method: "aio.UnaryUnaryMultiCallable[Request, Response]",
+        ask: Callable[[page_pb2.PageRequest], Request],
+        read: Callable[[Response], Page[T]],
+        page_size: int,
+        timeout_s: float | None,
+    ) -> AsyncPager[T]:
+        async def fetch(token: str) -> Page[T]:
+            request = ask(requests.page_request(page_size, token))
+            return read(await self._transport.call(method, request, timeout_s))
+
+        return AsyncPager(fetch)

@@ -1,0 +1,1 @@
+"""Between the SDK's types and gRPC: channels, requests, responses, errors."""

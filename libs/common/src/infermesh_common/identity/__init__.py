@@ -1,0 +1,1 @@
+"""Who calls: verified in-process against the snapshot that governance pushes."""

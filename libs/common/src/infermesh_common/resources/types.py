@@ -1,0 +1,296 @@
+"""Kinds of `infermesh.dev/v1alpha1`. One schema, for local YAML and for custom resources."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+API_VERSION = "infermesh.dev/v1alpha1"
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", max_length=253)
+]
+Capability = Literal[
+    "chat", "embeddings", "tools", "json_schema", "vision", "logprobs", "audio", "reasoning"
+]
+Quality = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[int, Field(gt=0)]
+# Bounded so that money is exact: see `prices`.
+UsdPerMTok = Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=18)]
+
+
+class Spec(BaseModel):
+    """Base of everything in a resource: camelCase outside, immutable, no unknown fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Metadata(BaseModel):
+    """Name and labels of a resource; what else Kubernetes puts there is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Name
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class SecretRef(Spec):
+    """Where a secret stands. Never the secret itself.
+
+    Attributes:
+        file: path of a file that holds it, for example a mounted Secret.
+    """
+
+    file: str
+
+
+class ProviderTimeouts(Spec):
+    """How long a provider may take for each part of an answer, in milliseconds."""
+
+    connect_ms: Milliseconds = 2_000
+    first_token_ms: Milliseconds = 60_000
+    between_tokens_ms: Milliseconds = 30_000
+    total_ms: Milliseconds = 600_000
+
+
+class ProviderSpec(Spec):
+    """An endpoint that serves models.
+
+    Attributes:
+        protocol: the wire it speaks. "openai" covers OpenAI, Azure, vLLM, Ollama and others.
+        base_url: URL up to and including the version, for example "https://api.openai.com/v1".
+        auth: where its key stands; absent for endpoints without one.
+        auth_header: header the key goes in; with "authorization" it is sent as a Bearer token,
+            with any other (Azure: "api-key") bare.
+        headers: further headers of every call.
+        query: query parameters of every call (Azure: api-version).
+        timeouts: see `ProviderTimeouts`.
+        max_concurrent: calls under way at once; more are refused, not queued.
+    """
+
+    protocol: Literal["openai"] = "openai"
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+[^/\s]$")]
+    auth: SecretRef | None = None
+    auth_header: str = "authorization"
+    headers: dict[str, str] = Field(default_factory=dict)
+    query: dict[str, str] = Field(default_factory=dict)
+    timeouts: ProviderTimeouts = ProviderTimeouts()
+    max_concurrent: Annotated[int, Field(gt=0)] = 64
+
+
+class CatalogPrice(Spec):
+    """Prices as the genai-prices data set lists them.
+
+    Attributes:
+        provider: provider id there, for example "openai".
+        model: model there, for example "gpt-4o-mini".
+    """
+
+    provider: str
+    model: str
+
+
+class PriceOverlay(Spec):
+    """Prices an operator states, in US dollars per million tokens. What is absent is unknown.
+
+    Attributes:
+        source: where the figures are from: a contract, a page and its date, an estimate.
+    """
+
+    source: Annotated[str, StringConstraints(min_length=1)]
+    input: UsdPerMTok | None = None
+    cached_input: UsdPerMTok | None = None
+    cache_write_input: UsdPerMTok | None = None
+    output: UsdPerMTok | None = None
+    reasoning: UsdPerMTok | None = None
+    batch_input: UsdPerMTok | None = None
+    batch_output: UsdPerMTok | None = None
+
+
+class Pricing(Spec):
+    """Either a reference to the catalog or an overlay; neither means the price is unknown."""
+
+    catalog: CatalogPrice | None = None
+    overlay: PriceOverlay | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Pricing":
+        if self.catalog and self.overlay:
+            raise ValueError("give either catalog or overlay, not both")
+        return self
+
+
+class ModelSpec(Spec):
+    """A model that the router may choose.
+
+    Attributes:
+        provider: name of its Provider resource.
+        upstream_model: name the provider knows it by (Azure: the deployment).
+        aliases: further names clients may use.
+        capabilities: what it can do.
+        context_tokens: input plus output it can hold.
+        max_output_tokens: longest answer.
+        quality: by task in [0, 1]; "general" is used for tasks not listed.
+        latency_ms: typical time to the whole answer.
+        pricing: see `Pricing`.
+    """
+
+    provider: Name
+    upstream_model: str
+    aliases: tuple[str, ...] = ()
+    capabilities: tuple[Capability, ...] = ("chat",)
+    context_tokens: Annotated[int, Field(gt=0)]
+    max_output_tokens: Annotated[int, Field(gt=0)] | None = None
+    quality: dict[str, Quality] = Field(default_factory=dict)
+    latency_ms: Milliseconds | None = None
+    pricing: Pricing = Pricing()
+
+
+class RoutePolicySpec(Spec):
+    """How a model is chosen when the client leaves it open.
+
+    Attributes:
+        models: names of the Model resources that may be chosen; empty means every one.
+        quality_floor: least quality by task; "general" is used for tasks not listed.
+        max_latency_ms: models typically slower are not chosen.
+        baseline_model: what savings are measured against: what would have been called without
+            the mesh. Absent: the model named by the client, or the one chosen.
+        max_attempts: models tried for one request before it fails.
+    """
+
+    models: tuple[Name, ...] = ()
+    quality_floor: dict[str, Quality] = Field(default_factory=dict)
+    max_latency_ms: Milliseconds | None = None
+    baseline_model: Name | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+
+
+class CachePolicySpec(Spec):
+    """What may be served from and written to the caches.
+
+    Attributes:
+        enabled: whether there is any caching.
+        ttl_seconds: how long an entry lives.
+        max_temperature: requests sampled hotter are neither looked up nor stored.
+        max_entry_bytes: larger answers are not stored.
+        max_tenant_bytes: above it, the tenant's least recently used entries go.
+        single_flight: identical concurrent requests share one upstream call.
+        single_flight_wait_ms: how long a request waits for an identical one before it goes
+            upstream itself.
+        epoch: raise it to make every entry unreachable at once.
+    """
+
+    enabled: bool = True
+    ttl_seconds: Annotated[int, Field(gt=0)] = 86_400
+    max_temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    max_entry_bytes: Annotated[int, Field(gt=0)] = 1_048_576
+    max_tenant_bytes: Annotated[int, Field(gt=0)] = 268_435_456
+    single_flight: bool = True
+    single_flight_wait_ms: Milliseconds = 60_000
+    epoch: Annotated[int, Field(ge=0)] = 0
+
+
+class TenantSpec(Spec):
+    """An organisation or team whose data is kept apart from all others.
+
+    Attributes:
+        display_name: for people.
+        suspended: refuse all its calls.
+        allowed_models: names of Model resources; empty means every one.
+        route_policy: name of its RoutePolicy resource.
+        cache_policy: name of its CachePolicy resource.
+    """
+
+    display_name: str = ""
+    suspended: bool = False
+    allowed_models: tuple[Name, ...] = ()
+    route_policy: Name = "default"
+    cache_policy: Name = "default"
+
+
+class ApiKeySpec(Spec):
+    """An API key that is declared, not issued.
+
+    Attributes:
+        tenant: name of its Tenant resource.
+        role: "member" or "admin".
+        secret_ref: where the key `im_<key id>_<secret>` stands.
+        description: what it is for.
+    """
+
+    tenant: Name
+    role: Literal["member", "admin"] = "member"
+    secret_ref: SecretRef
+    description: str = ""
+
+
+class Resource(BaseModel):
+    """What all resources have."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+    api_version: Literal["infermesh.dev/v1alpha1"]
+    metadata: Metadata
+
+    @property
+    def name(self) -> str:
+        """Name of the resource, unique within its kind."""
+        return self.metadata.name
+
+
+class Provider(Resource):
+    """See `ProviderSpec`."""
+
+    kind: Literal["Provider"]
+    spec: ProviderSpec
+
+
+class Model(Resource):
+    """See `ModelSpec`."""
+
+    kind: Literal["Model"]
+    spec: ModelSpec
+
+
+class RoutePolicy(Resource):
+    """See `RoutePolicySpec`."""
+
+    kind: Literal["RoutePolicy"]
+    spec: RoutePolicySpec = RoutePolicySpec()
+
+
+class CachePolicy(Resource):
+    """See `CachePolicySpec`."""
+
+    kind: Literal["CachePolicy"]
+    spec: CachePolicySpec = CachePolicySpec()
+
+
+class Tenant(Resource):
+    """See `TenantSpec`."""
+
+    kind: Literal["Tenant"]
+    spec: TenantSpec = TenantSpec()
+
+
+class ApiKey(Resource):
+    """See `ApiKeySpec`."""
+
+    kind: Literal["ApiKey"]
+    spec: ApiKeySpec
+
+
+KINDS: dict[str, type[Resource]] = {
+    "Provider": Provider,
+    "Model": Model,
+    "RoutePolicy": RoutePolicy,
+    "CachePolicy": CachePolicy,
+    "Tenant": Tenant,
+    "ApiKey": ApiKey,
+}
+"""Every kind by its name."""

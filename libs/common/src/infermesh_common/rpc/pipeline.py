@@ -1,0 +1,309 @@
+"""What happens around every RPC, from outer to inner: request context, (tracing,) access log,
+metrics, error mapping, deadline, identity, validation.
+
+One interceptor with plain, synchronous stages instead of a chain of interceptors: each of those
+would add a coroutine an RPC and a generator a streamed message. Tracing is OpenTelemetry's own
+interceptor, outermost when it is on.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, NoReturn, Protocol, cast
+
+import grpc
+import structlog
+
+from infermesh_common import context as request_context
+from infermesh_common.context import RequestContext, is_uuid
+from infermesh_common.errors import (
+    STATUS_DETAILS_TRAILER,
+    DeadlineExceeded,
+    InfermeshError,
+    Internal,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+    from_rpc_error,
+    to_status,
+)
+from infermesh_common.telemetry.logs import without_text
+
+_log = structlog.get_logger(__name__)
+# Answered whoever asks: probes carry no key.
+OPEN_PREFIXES = ("/grpc.health.", "/grpc.reflection.")
+
+Trailers = tuple[tuple[str, str | bytes], ...]
+# Protobuf messages of any service, and grpc's handler: types that the generated code owns.
+Message = Any
+Context = grpc.aio.ServicerContext[Message, Message]
+
+
+class Observer(Protocol):
+    """Sees every RPC begin and end; must not raise."""
+
+    def began(self, call: RequestContext) -> None:
+        """The RPC arrived."""
+
+    def ended(self, call: RequestContext, code: str) -> None:
+        """The RPC ended with that gRPC status code, for example "OK"."""
+
+
+class Guard(Protocol):
+    """Decides whether an RPC may proceed."""
+
+    def admit(self, call: RequestContext) -> None:
+        """Raises an `InfermeshError` to refuse."""
+
+
+class ErrorTrailers(Protocol):
+    """Further trailing metadata of an error, for surfaces with a shape of their own."""
+
+    def __call__(self, call: RequestContext, error: InfermeshError) -> Trailers:
+        """Trailers of `error` for the method called."""
+
+
+def _no_trailers(call: RequestContext, error: InfermeshError) -> Trailers:
+    return ()
+
+
+class ServerPipeline(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a server.
+
+    Args:
+        observers: outer stages, in order.
+        guards: inner stages, in order.
+        default_deadline_ms: deadline of calls that bring none.
+        error_trailers: see `ErrorTrailers`.
+        max_concurrent: RPCs served at once; more are refused. Health is not among them, so that
+            a busy service is not taken for a dead one. None: no bound.
+    """
+
+    def __init__(
+        self,
+        *,
+        observers: Sequence[Observer],
+        guards: Sequence[Guard],
+        default_deadline_ms: int,
+        error_trailers: ErrorTrailers | None = None,
+        max_concurrent: int | None = None,
+    ) -> None:
+        self._observers = tuple(observers)
+        self._guards = tuple(guards)
+        self._default_deadline_s = default_deadline_ms / 1000
+        self._error_trailers = error_trailers or _no_trailers
+        self._max_concurrent = max_concurrent
+        self._under_way = 0
+        # grpc asks at every RPC; the methods of a server are few and their handlers do not change.
+        self._wrapped: dict[str, tuple[object, grpc.RpcMethodHandler[Message, Message]]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Message, Message] | None"]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "grpc.RpcMethodHandler[Message, Message] | None":
+        """Returns the handler of the method with this pipeline around it."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(OPEN_PREFIXES):
+            return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(method, handler))
+        return known[1]
+
+    def _wrap(
+        self, method: str, handler: "grpc.RpcMethodHandler[Message, Message]"
+    ) -> "grpc.RpcMethodHandler[Message, Message]":
+        make, inner = _arity(handler)
+        # Messages are (de)serialised in here, where a fault has a code, a log line and no way out
+        # for its text. A stream of requests is read by the handler itself.
+        parse = _identity if handler.request_streaming else handler.request_deserializer
+        serve = self._streamed if handler.response_streaming else self._single
+        return cast(
+            "grpc.RpcMethodHandler[Message, Message]",
+            make(
+                serve(method, inner, parse or _identity, handler.response_serializer or _identity),
+                request_deserializer=(
+                    handler.request_deserializer if handler.request_streaming else None
+                ),
+                response_serializer=None,
+            ),
+        )
+
+    def _single(
+        self,
+        method: str,
+        inner: Callable[..., Any],
+        parse: Callable[[Message], Message],
+        serialize: Callable[[Message], Message],
+    ) -> Callable[[Message, Context], Awaitable[Message]]:
+        async def serve(request: Message, context: Context) -> Message:
+            call = self._begin(method, context)
+            code = grpc.StatusCode.CANCELLED
+            try:
+                self._admit(call)
+                async with asyncio.timeout(call.remaining_s()):
+                    response = serialize(await inner(_parsed(parse, request), context))
+                code = grpc.StatusCode.OK
+                return response
+            except grpc.aio.AbortError:
+                code = context.code()  # the handler refused by itself
+                raise
+            except (Exception, asyncio.CancelledError) as error:
+                mapped = map_error(call, _unless_cancelled(error))
+                code = mapped.status_code
+                await self._abort(call, context, mapped)
+            finally:
+                self._end(call, code)
+
+        return serve
+
+    def _streamed(
+        self,
+        method: str,
+        inner: Callable[..., Any],
+        parse: Callable[[Message], Message],
+        serialize: Callable[[Message], Message],
+    ) -> Callable[[Message, Context], AsyncIterator[Message]]:
+        async def serve(request: Message, context: Context) -> AsyncIterator[Message]:
+            call = self._begin(method, context)
+            code = grpc.StatusCode.CANCELLED
+            try:
+                self._admit(call)
+                deadline_s = asyncio.get_running_loop().time() + call.remaining_s()
+                async with (
+                    asyncio.timeout_at(deadline_s) as timer,
+                    aclosing(inner(_parsed(parse, request), context)) as responses,
+                ):
+                    async for response in responses:
+                        message = serialize(response)
+                        # While grpc sends, the task is not in here: cancelled then, it would end
+                        # without a status, and the caller would wait for one in vain.
+                        timer.reschedule(None)
+                        yield message
+                        if call.remaining_s() <= 0:
+                            raise TimeoutError
+                        timer.reschedule(deadline_s)
+                code = grpc.StatusCode.OK
+            except grpc.aio.AbortError:
+                code = context.code()  # the handler refused by itself
+                raise
+            except (Exception, asyncio.CancelledError) as error:
+                mapped = map_error(call, _unless_cancelled(error))
+                code = mapped.status_code
+                await self._abort(call, context, mapped)
+            finally:
+                self._end(call, code)
+
+        return serve
+
+    def _begin(self, method: str, context: Context) -> RequestContext:
+        metadata = {
+            name: value
+            for name, value in context.invocation_metadata() or ()
+            if isinstance(value, str)
+        }
+        remaining_s = context.time_remaining()
+        limit_s = self._default_deadline_s if remaining_s is None else remaining_s
+        claimed = metadata.get("x-request-id", "")
+        call = RequestContext(
+            method=method,
+            request_id=claimed.lower() if is_uuid(claimed) else str(uuid.uuid4()),
+            metadata=metadata,
+            deadline_s=time.monotonic() + limit_s,
+            started_ns=time.perf_counter_ns(),
+        )
+        request_context.bind(call)
+        self._under_way += 1
+        for observer in self._observers:
+            observer.began(call)
+        return call
+
+    def _admit(self, call: RequestContext) -> None:
+        if self._max_concurrent is not None and self._under_way > self._max_concurrent:
+            raise ResourceExhausted(
+                "SERVER_OVERLOADED", "Too many requests are being served.", retry_after_s=1
+            )
+        for guard in self._guards:
+            guard.admit(call)
+
+    def _end(self, call: RequestContext, code: grpc.StatusCode) -> None:
+        self._under_way -= 1
+        if code is grpc.StatusCode.CANCELLED and call.remaining_s() <= 0:
+            # gRPC's own timer was faster than ours.
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+        for observer in reversed(self._observers):
+            observer.ended(call, code.name)
+
+    async def _abort(
+        self, call: RequestContext, context: Context, error: InfermeshError
+    ) -> NoReturn:
+        status = to_status(error)
+        trailers: Trailers = (
+            (STATUS_DETAILS_TRAILER, status.SerializeToString()),
+            ("x-request-id", call.request_id),
+            *self._error_trailers(call, error),
+        )
+        await context.abort(error.status_code, error.message, trailers)
+
+
+def _arity(
+    handler: "grpc.RpcMethodHandler[Message, Message]",
+) -> tuple[Callable[..., object], Callable[..., Any]]:
+    """The function that makes a handler of the same arity, and the handler's own function."""
+    arities: dict[tuple[bool, bool], tuple[Callable[..., object], Any]] = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+        (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
+    }
+    return arities[bool(handler.request_streaming), bool(handler.response_streaming)]
+
+
+def _identity(message: Message) -> Message:
+    return message
+
+
+def _parsed(parse: Callable[[Message], Message], request: Message) -> Message:
+    try:
+        return parse(request)
+    except Exception as error:  # of the protobuf runtime, which has several kinds
+        raise InvalidArgument("REQUEST_MALFORMED", "The request cannot be parsed.") from error
+
+
+def _unless_cancelled(error: BaseException) -> Exception:
+    """`error` as a fault of the handler; raises it again when it is this RPC that was cancelled.
+
+    grpc sends no status for a handler that ends cancelled, and a handler may do so because
+    something it awaited was: its caller would wait for ever.
+    """
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    defect = RuntimeError("cancelled by something it awaited")
+    defect.__cause__ = error
+    return defect
+
+
+def map_error(call: RequestContext, error: Exception) -> InfermeshError:
+    """The error a caller may see. A defect of ours is logged and told as INTERNAL, no more."""
+    if isinstance(error, InfermeshError):
+        return error
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded("DEADLINE_EXCEEDED", "The deadline of the request has passed.")
+    if isinstance(error, grpc.aio.AioRpcError):
+        downstream = from_rpc_error(error)
+        _log.warning("downstream_failed", method=call.method, reason=downstream.reason)
+        return Unavailable("DOWNSTREAM_FAILED", "A service of the mesh failed.")
+    _log.error(
+        "rpc_defect", method=call.method, request_id=call.request_id, error=without_text(error)
+    )
+    _log.debug("rpc_defect_text", request_id=call.request_id, exc_info=error)
+    return Internal("INTERNAL", "Internal error. Quote the request id when reporting it.")

@@ -1,0 +1,125 @@
+"""A gRPC server with the mesh's pipeline, health, metrics and graceful stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import grpc
+import structlog
+import uvloop
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from infermesh_common.rpc.health import Health
+from infermesh_common.rpc.pipeline import ServerPipeline
+from infermesh_common.settings import ServerSettings
+from infermesh_common.telemetry.metrics import Metrics, MetricsEndpoint
+from infermesh_common.telemetry.tracing import Tracing
+
+_log = structlog.get_logger(__name__)
+
+
+class GrpcServer:
+    """One service's server.
+
+    Args:
+        settings: where and how to listen.
+        pipeline: what happens around every RPC.
+        health: what it reports.
+        metrics: what it exposes on its metrics port.
+        tracing: traces of the process.
+        service_names: full names for reflection.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        pipeline: ServerPipeline,
+        health: Health,
+        metrics: Metrics,
+        tracing: Tracing,
+        service_names: Sequence[str],
+    ) -> None:
+        self._settings = settings
+        self._health = health
+        self._metrics = metrics
+        self._tracing = tracing
+        self._tasks: list[asyncio.Task[None]] = []
+        self._endpoint: MetricsEndpoint | None = None
+        self.port = 0
+        self.grpc = grpc.aio.server(
+            interceptors=[*tracing.server_interceptors(), pipeline],
+            # The bound itself is the pipeline's, which lets health through. This is a last resort.
+            maximum_concurrent_rpcs=2 * settings.max_concurrent_rpcs,
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_connection_age_ms", settings.max_connection_age_ms),
+                ("grpc.max_connection_age_grace_ms", settings.stop_grace_ms),
+                ("grpc.so_reuseport", 0),
+                ("grpc.http2.max_ping_strikes", 0),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+            ],
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self.grpc)
+        if settings.reflection:
+            names = [*service_names, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self.grpc)
+
+    @property
+    def metrics_port(self) -> int:
+        """Port of the metrics endpoint; 0 before `start`."""
+        return self._endpoint.port if self._endpoint else 0
+
+    async def start(self) -> None:
+        """Listens, and reports ready as soon as the checks pass.
+
+        Raises:
+            RuntimeError: the address cannot be bound.
+        """
+        self.port = self.grpc.add_insecure_port(self._settings.listen_address)
+        self._endpoint = MetricsEndpoint(self._metrics, self._settings.metrics_address)
+        await self._health.start()
+        await self.grpc.start()
+        self._tasks.append(asyncio.create_task(self._health.run(), name="health"))
+        _log.info("listening", address=self._settings.listen_address, port=self.port)
+
+    async def stop(self) -> None:
+        """NOT_SERVING, a moment for balancers to notice, then calls under way finish."""
+        await self._health.drain()
+        await asyncio.sleep(self._settings.drain_ms / 1000)
+        await self.grpc.stop(self._settings.stop_grace_ms / 1000)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._endpoint is not None:
+            await asyncio.to_thread(self._endpoint.close)
+        await asyncio.to_thread(self._tracing.close)
+
+
+async def serve(server: GrpcServer) -> None:
+    """Starts `server`, waits for SIGTERM or SIGINT, and stops it gracefully."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await server.start()
+    await stop.wait()
+    _log.info("stopping")
+    await server.stop()
+
+
+def run(application: Callable[[], AbstractAsyncContextManager[GrpcServer]]) -> None:
+    """Runs a service until it is told to stop: the whole of a `__main__`.
+
+    Args:
+        application: the composition root, an async context manager around the server.
+    """
+
+    async def main() -> None:
+        async with application() as server:
+            await serve(server)
+
+    uvloop.run(main())

@@ -1,0 +1,205 @@
+"""Frozen, typed settings, read once at boot.
+
+A field has no default in code: what a deployment decides stands in `defaults.yaml` beside the
+settings of each service, and those files are what local mode and the chart start from.
+
+Order, later wins: infermesh_common/defaults.yaml, <service>/defaults.yaml, the `common` and the
+`<service>` section of the file that INFERMESH_CONFIG names, environment variables
+INFERMESH_<SERVICE>__<FIELD>[__<SUBFIELD>].
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The message says which and why, without their values."""
+
+
+class ServerSettings(Settings):
+    """How a service listens."""
+
+    listen_address: str
+    metrics_address: str
+    max_message_bytes: int
+    max_concurrent_rpcs: int
+    max_connection_age_ms: int
+    default_deadline_ms: int
+    drain_ms: int
+    stop_grace_ms: int
+    reflection: bool
+
+
+class IdentitySettings(Settings):
+    """How callers are identified."""
+
+    internal_token_file: Path
+    max_snapshot_age_ms: int
+
+
+class RedisSettings(Settings):
+    """How Redis is reached."""
+
+    url: str
+    password_file: Path | None
+    connect_timeout_ms: int
+    operation_timeout_ms: int
+    max_connections: int
+
+
+class BreakerSettings(Settings):
+    """When a failing dependency is left alone."""
+
+    failure_threshold: int
+    open_ms: int
+    max_concurrent: int
+
+
+class TelemetrySettings(Settings):
+    """Logs and traces."""
+
+    log_level: str
+    otlp_endpoint: str | None
+    trace_sample_ratio: float
+
+
+class TargetSettings(Settings):
+    """Where the other services are, as gRPC targets."""
+
+    router: str
+    cache: str
+    governance: str
+    analytics: str
+
+
+class CommonSettings(Settings):
+    """What every service needs to know."""
+
+    server: ServerSettings
+    identity: IdentitySettings
+    redis: RedisSettings
+    breaker: BreakerSettings
+    telemetry: TelemetrySettings
+    targets: TargetSettings
+    resources_dir: Path
+
+
+T = TypeVar("T", bound=CommonSettings)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        old = merged.get(name)
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            merged[name] = _merge(old, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _from_environment(service: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    prefix = f"INFERMESH_{service.upper()}__"
+    values: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith(prefix):
+            continue
+        value = _parse(text, name)
+        for part in reversed(name.removeprefix(prefix).lower().split("__")):
+            value = {part: value}
+        values = _merge(values, value)
+    return values
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # The parser's own words quote the text, which may hold a secret.
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(f"{where} is not valid YAML{line}") from None
+
+
+def _read(text: str, where: str) -> dict[str, Any]:
+    return _section({where: _parse(text, where)}, where)
+
+
+def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of the settings; empty where nothing is said."""
+    part = content.get(name)
+    if part is None:
+        return {}
+    if not isinstance(part, dict):
+        raise SettingsError(f"{name} must hold a mapping")
+    return part
+
+
+def _read_file(path: Path, service: str) -> dict[str, Any]:
+    """What the file of the deployment says for `service`."""
+    try:
+        file = _read(path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise SettingsError(f"INFERMESH_CONFIG names {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8") from None
+    return _merge(_section(file, "common"), _section(file, service))
+
+
+def load_settings(
+    kind: type[T],
+    service: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> T:
+    """Reads the settings of `service`.
+
+    Raises:
+        SettingsError: a field is missing, unknown or of the wrong type; names each of them.
+    """
+    environment = os.environ if environment is None else environment
+    merged: dict[str, Any] = {}
+    for package in ("infermesh_common", f"infermesh_{service}"):
+        text = resources.files(package).joinpath("defaults.yaml").read_text("utf-8")
+        merged = _merge(merged, _read(text, f"defaults of {package}"))
+    if path := environment.get("INFERMESH_CONFIG"):
+        merged = _merge(merged, _read_file(Path(path), service))
+    merged = _merge(merged, _from_environment(service, environment))
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        # Not chained: pydantic's own message shows the values.
+        raise SettingsError(f"settings of {service}: " + "; ".join(faults)) from None
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file, without surrounding white space.
+
+    Raises:
+        SettingsError: the file cannot be read or is empty.
+    """
+    try:
+        secret = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"secret file {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"secret file {path} is not UTF-8") from None
+    if not secret:
+        raise SettingsError(f"secret file {path} is empty")
+    return secret

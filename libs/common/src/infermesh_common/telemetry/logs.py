@@ -1,0 +1,100 @@
+"""Structured logs: JSON, one line an event, on standard output."""
+
+import json
+import logging
+import sys
+import traceback
+from typing import TextIO, cast
+
+import orjson
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["trace_id"] = f"{span.trace_id:032x}"
+    return event
+
+
+def _dumps(event: EventDict, default: object = None) -> str:
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:  # a lone surrogate or a huge number: a line is written all the same
+        return json.dumps(event, default=str)
+
+
+def without_text(error: BaseException) -> str:
+    """Types and stacks of `error` and of what caused it, without what they say.
+
+    The text of an error may quote what it could not handle, and that may be a prompt: it belongs
+    into a line at DEBUG, if anywhere.
+    """
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        parts.append(
+            type(cause).__name__ + "\n" + "".join(traceback.format_tb(cause.__traceback__))
+        )
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "caused by ".join(parts)
+
+
+class _StandardOutput:
+    """Standard output as it is when a line is written.
+
+    Loggers are made once and kept; a stream that was replaced meanwhile must not be kept with them.
+    """
+
+    def write(self, text: str) -> None:
+        """As of a text stream."""
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """As of a text stream."""
+        sys.stdout.flush()
+
+
+def configure_logs(service: str, level: str) -> None:
+    """Sets up structlog and the standard library's logging for this process.
+
+    Lines of libraries, from WARNING up, get the same form as ours.
+
+    Args:
+        service: name put on every line.
+        level: "DEBUG", "INFO", "WARNING" or "ERROR".
+    """
+    number = logging.getLevelNamesMapping()[level]
+    output = cast(TextIO, _StandardOutput())
+
+    def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        add_service,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+    ]
+    render: list[Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_dumps),
+    ]
+    structlog.configure(
+        processors=common + render,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=output),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *common],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING))

@@ -1,0 +1,230 @@
+"""Every metric, span attribute and log event field of the mesh, declared once.
+
+Labels have bounded cardinality: no request ids, no prompts, no key ids.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """Type of a metric."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """A metric as it will be exposed.
+
+    Attributes:
+        name: Prometheus name with its unit; counters end in _total.
+        kind: type of the metric.
+        help: one sentence.
+        labels: names of its labels.
+        buckets: upper bounds of a histogram.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+METRICS: dict[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        MetricSpec(
+            "infermesh_rpc_requests_total",
+            Kind.COUNTER,
+            "RPCs served, by method and gRPC status code.",
+            ("service", "method", "code"),
+        ),
+        MetricSpec(
+            "infermesh_rpc_duration_seconds",
+            Kind.HISTOGRAM,
+            "Time to serve an RPC.",
+            ("service", "method"),
+            _SECONDS,
+        ),
+        MetricSpec(
+            "infermesh_rpc_in_flight",
+            Kind.GAUGE,
+            "RPCs being served.",
+            ("service",),
+        ),
+        MetricSpec(
+            "infermesh_breaker_state",
+            Kind.GAUGE,
+            "State of a circuit breaker: 0 closed, 1 half-open, 2 open.",
+            ("dependency",),
+        ),
+        MetricSpec(
+            "infermesh_dependency_failures_total",
+            Kind.COUNTER,
+            "Calls of a dependency that failed, by reason.",
+            ("dependency", "reason"),
+        ),
+        MetricSpec(
+            "infermesh_identity_snapshot_age_seconds",
+            Kind.GAUGE,
+            "Time since governance confirmed the identity snapshot.",
+        ),
+        MetricSpec(
+            "infermesh_resources_invalid",
+            Kind.GAUGE,
+            "Resources that were refused; their last valid version stays in force.",
+        ),
+        MetricSpec(
+            "infermesh_resource_reload_failures_total",
+            Kind.COUNTER,
+            "Reloads of the resources that failed as a whole; what was in force stays.",
+        ),
+        MetricSpec(
+            "infermesh_background_failures_total",
+            Kind.COUNTER,
+            "Background tasks that ended with a defect.",
+            ("task",),
+        ),
+        MetricSpec(
+            "infermesh_events_published_total",
+            Kind.COUNTER,
+            "Usage events acknowledged by the stream.",
+        ),
+        MetricSpec(
+            "infermesh_events_dropped_total",
+            Kind.COUNTER,
+            "Usage events lost because the stream was away for too long.",
+        ),
+        MetricSpec(
+            "infermesh_events_queued",
+            Kind.GAUGE,
+            "Usage events waiting for the stream.",
+        ),
+        MetricSpec(
+            "infermesh_inferences_total",
+            Kind.COUNTER,
+            "Inferences, by tenant, model, cache status and outcome.",
+            ("tenant", "model", "cache_status", "outcome"),
+        ),
+        MetricSpec(
+            "infermesh_inference_cost_usd_total",
+            Kind.COUNTER,
+            "What inferences of known price cost. The ledger is exact; this is for panels.",
+            ("tenant", "model"),
+        ),
+        MetricSpec(
+            "infermesh_inference_saved_usd_total",
+            Kind.COUNTER,
+            "Baseline less cost. The ledger is exact; this is for panels.",
+            ("tenant", "model"),
+        ),
+        MetricSpec(
+            "infermesh_stage_duration_seconds",
+            Kind.HISTOGRAM,
+            "Time spent in one stage of an inference.",
+            ("stage",),
+            _SECONDS,
+        ),
+        MetricSpec(
+            "infermesh_provider_requests_total",
+            Kind.COUNTER,
+            "Calls of a provider, by result.",
+            ("provider", "model", "result"),
+        ),
+        MetricSpec(
+            "infermesh_cache_lookups_total",
+            Kind.COUNTER,
+            "Lookups in the exact tier, by tenant and outcome.",
+            ("tenant", "outcome"),
+        ),
+        MetricSpec(
+            "infermesh_cache_stores_total",
+            Kind.COUNTER,
+            "Entries offered to the exact tier, by tenant and outcome.",
+            ("tenant", "outcome"),
+        ),
+        MetricSpec(
+            "infermesh_cache_evictions_total",
+            Kind.COUNTER,
+            "Entries evicted because the tenant reached its size bound.",
+            ("tenant",),
+        ),
+        MetricSpec(
+            "infermesh_keys",
+            Kind.GAUGE,
+            "API keys known, by state.",
+            ("state",),
+        ),
+        MetricSpec(
+            "infermesh_identity_watchers",
+            Kind.GAUGE,
+            "Services following the identity snapshot.",
+        ),
+        MetricSpec(
+            "infermesh_ledger_events_total",
+            Kind.COUNTER,
+            "Usage events read from the stream, by result.",
+            ("result",),
+        ),
+        MetricSpec(
+            "infermesh_ledger_lag_events",
+            Kind.GAUGE,
+            "Usage events in the stream that the ledger has not read.",
+        ),
+        MetricSpec(
+            "infermesh_ledger_overruns_total",
+            Kind.COUNTER,
+            "Times the usage stream was found trimmed past what the ledger had read: events lost.",
+        ),
+        MetricSpec(
+            "infermesh_declared_keys_invalid",
+            Kind.GAUGE,
+            "Files of declared API keys that cannot be used; the key they held before stays.",
+        ),
+        MetricSpec(
+            "infermesh_cache_corrupt_entries_total",
+            Kind.COUNTER,
+            "Stored entries that could not be decoded and were removed.",
+            ("tenant",),
+        ),
+    )
+}
+
+SPAN_ATTRIBUTES = frozenset(
+    {
+        # OpenTelemetry GenAI semantic conventions.
+        "gen_ai.operation.name",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
+        # Ours.
+        "infermesh.cache.status",
+        "infermesh.decision.id",
+        "infermesh.tenant",
+    }
+)
+"""Attributes that a span of the mesh may carry."""
+
+LOG_FIELDS = frozenset(
+    {
+        "tier",
+        "cache_status",
+        "model",
+        "provider",
+        "requested_model",
+        "cost_usd",
+        "saved_usd",
+        "decision_id",
+        "store_outcome",
+        "outcome",
+        "count",
+    }
+)
+"""Fields a handler may add to the canonical log line of its RPC. None of them holds a prompt."""

@@ -1,0 +1,1 @@
+"""The usage ledger: what was spent, saved and served from a cache."""

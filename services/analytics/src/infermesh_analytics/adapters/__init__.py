@@ -1,0 +1,1 @@
+"""What connects the ledger to the world."""

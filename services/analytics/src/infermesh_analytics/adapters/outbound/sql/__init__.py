@@ -1,0 +1,1 @@
+"""The ledger in SQL: one code for SQLite and PostgreSQL."""

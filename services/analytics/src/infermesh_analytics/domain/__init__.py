@@ -1,0 +1,1 @@
+"""Pure decisions of the ledger: what an event is, what a query asks, what is exact."""

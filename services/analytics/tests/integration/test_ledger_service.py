@@ -1,0 +1,378 @@
+"""LedgerService over gRPC, fed by a real stream, on both databases."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from infermesh.analytics.v1 import events_pb2, ledger_pb2
+from infermesh.common.v1 import decision_pb2, page_pb2, usage_pb2
+from infermesh_analytics.testing import (
+    NOON,
+    LedgerDatabase,
+    RunningLedger,
+    ledger_settings,
+    make_event,
+    publish,
+    run_ledger,
+)
+from infermesh_common.identity.directory import INTERNAL_TOKEN_HEADER, TENANT_HEADER
+from infermesh_common.identity.model import Role
+from infermesh_common.testing.identity import FakeGovernance, bearer
+from infermesh_common.testing.servers import RedisServer, eventually
+from infermesh_common.testing.settings import INTERNAL_TOKEN
+
+HIT = decision_pb2.CACHE_STATUS_HIT
+SHARED = decision_pb2.CACHE_STATUS_SHARED
+FAILED = events_pb2.OUTCOME_FAILED
+CANCELLED = events_pb2.OUTCOME_CANCELLED
+TENANT = ledger_pb2.DIMENSION_TENANT
+MODEL = ledger_pb2.DIMENSION_MODEL
+TAG = ledger_pb2.DIMENSION_TAG
+DAY = ledger_pb2.DIMENSION_DAY
+
+
+Fill = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+async def ledger(
+    database: LedgerDatabase, redis_server: RedisServer, governance: FakeGovernance, tmp_path: Path
+) -> AsyncIterator[RunningLedger]:
+    """The service; `fill` of the test gives it events."""
+    settings = ledger_settings(tmp_path, database, redis_server)
+    async with run_ledger(settings, governance.directory) as running:
+        await eventually(database.is_prepared)
+        yield running
+
+
+@pytest.fixture
+def fill(database: LedgerDatabase, redis_server: RedisServer) -> Fill:
+    """Publishes events and waits until the ledger has them."""
+
+    async def put(*events: events_pb2.UsageEvent) -> None:
+        expected = database.count_events() + len(events)
+        publish(redis_server, *events)
+        await eventually(lambda: database.count_events() == expected)
+
+    return put
+
+
+def asking(
+    *group_by: ledger_pb2.Dimension.ValueType,
+    page_size: int = 0,
+    page_token: str = "",
+    where: ledger_pb2.UsageFilter | None = None,
+) -> ledger_pb2.QueryUsageRequest:
+    return ledger_pb2.QueryUsageRequest(
+        group_by=group_by,
+        filter=where,
+        page=page_pb2.PageRequest(page_size=page_size, page_token=page_token),
+    )
+
+
+def stamp(moment: datetime) -> Timestamp:
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
+    """(status code, reason) of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    for detail in rpc_status.from_call(caught.value).details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return caught.value.code(), info.reason
+    raise AssertionError("an error without ErrorInfo")
+
+
+async def test_totals_count_answers_hits_failures_and_exact_money(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    await fill(
+        make_event(cost="0.1", baseline="0.3"),
+        make_event(cost="0.0000000000000000000000000000001", baseline="0.2", cache_status=HIT),
+        make_event(cost="0", baseline="0.2", cache_status=SHARED),
+        make_event(cost="0.05", baseline=None, outcome=FAILED, cache_status=HIT),
+        make_event(cost=None, baseline="0.7", outcome=CANCELLED),
+    )
+    me = bearer(governance.issue("acme"))
+    response = await ledger.stub.QueryUsage(asking(), metadata=me)
+    (row,) = response.rows
+    assert (row.requests, row.cache_hits, row.failures, row.unpriced_requests) == (3, 2, 2, 1)
+    assert row.hit_rate == pytest.approx(2 / 3)
+    # A failed answer that was paid for is spend; an unknown cost is in no sum of costs.
+    assert row.cost.amount == "0.1500000000000000000000000000001"
+    assert row.baseline_cost.amount == "1.4"
+    # Only where both are known: 0.7 - 0.1000000000000000000000000000001.
+    assert row.saved.amount == "0.5999999999999999999999999999999"
+    assert row.cost.currency_code == "USD"
+    assert row.usage == usage_pb2.TokenUsage(input_tokens=50, output_tokens=25)
+    assert (row.tenant, row.model, row.tag, row.day) == ("", "", "", "")
+    assert not response.page.next_page_token
+
+
+async def test_an_unknown_sum_is_absent_and_an_empty_ledger_is_zero(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    me = bearer(governance.issue("acme"))
+    (empty,) = (await ledger.stub.QueryUsage(asking(), metadata=me)).rows
+    assert (empty.requests, empty.cost.amount, empty.saved.amount) == (0, "0", "0")
+    assert not (await ledger.stub.QueryUsage(asking(MODEL), metadata=me)).rows
+    await fill(make_event(cost=None, baseline=None))
+    (row,) = (await ledger.stub.QueryUsage(asking(), metadata=me)).rows
+    assert row.unpriced_requests == 1
+    assert not row.HasField("cost") and not row.HasField("baseline_cost")
+    assert not row.HasField("saved")
+
+
+async def test_rows_are_grouped_by_every_dimension_and_ordered_by_baseline(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance, subtests: pytest.Subtests
+) -> None:
+    later = NOON + timedelta(days=1)
+    await fill(
+        make_event(model="a", tags=("x", "y", "x"), baseline="9"),
+        make_event(model="b", tags=("x",), baseline="10"),
+        make_event(model="b", baseline="1", when=later),
+        make_event(model="c", baseline=None),
+        make_event(model="d", tenant="other", baseline="100"),
+    )
+    operator = bearer(governance.issue("", Role.OPERATOR))
+
+    async def table(*group_by: ledger_pb2.Dimension.ValueType) -> list[tuple[str, ...]]:
+        rows = (await ledger.stub.QueryUsage(asking(*group_by), metadata=operator)).rows
+        names = [ledger_pb2.Dimension.Name(d).removeprefix("DIMENSION_").lower() for d in group_by]
+        return [(*(getattr(r, n) for n in names), r.baseline_cost.amount) for r in rows]
+
+    with subtests.test("numbers, not text: 11 before 9"):
+        assert await table(MODEL) == [("d", "100"), ("b", "11"), ("a", "9"), ("c", "")]
+    with subtests.test("an event counts once for each of its tags, and untagged ones for none"):
+        assert await table(TAG) == [("", "101"), ("x", "19"), ("y", "9")]
+    with subtests.test("days are UTC"):
+        assert await table(DAY) == [("2026-03-01", "119"), ("2026-03-02", "1")]
+    with subtests.test("tenants"):
+        assert await table(TENANT) == [("other", "100"), ("acme", "20")]
+    with subtests.test("all four"):
+        assert await table(DAY, TAG, TENANT, MODEL) == [
+            ("2026-03-01", "", "other", "d", "100"),
+            ("2026-03-01", "x", "acme", "b", "10"),
+            ("2026-03-01", "x", "acme", "a", "9"),
+            ("2026-03-01", "y", "acme", "a", "9"),
+            ("2026-03-02", "", "acme", "b", "1"),
+            ("2026-03-01", "", "acme", "c", ""),
+        ]
+
+
+async def test_filters_select_events_and_times_are_half_open(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    await fill(
+        make_event(model="a", tags=("x", "y"), baseline="1", when=NOON),
+        make_event(model="b", tags=("x",), baseline="2", when=NOON + timedelta(microseconds=1)),
+        make_event(model="b", baseline="4", when=NOON + timedelta(microseconds=2)),
+    )
+    me = bearer(governance.issue("acme", Role.ADMIN))
+
+    async def total(**where: object) -> str:
+        request = ledger_pb2.QueryUsageRequest()
+        for name, value in where.items():
+            if isinstance(value, str):
+                setattr(request.filter, name, value)
+            else:
+                getattr(request.filter, name).CopyFrom(value)
+        (row,) = (await ledger.stub.QueryUsage(request, metadata=me)).rows
+        return row.baseline_cost.amount
+
+    first, second, third = (stamp(NOON + timedelta(microseconds=n)) for n in range(3))
+    assert await total(tenant="acme") == "7"
+    assert await total(model="b") == "6"
+    assert await total(tag="x") == "3"
+    assert await total(model="b", tag="x") == "2"
+    assert await total(start_time=second) == "6"
+    assert await total(end_time=second) == "1"
+    assert await total(start_time=first, end_time=third) == "3"
+    assert await total(start_time=second, end_time=second) == "0"
+    # A filter by tag selects events: the other tag of a selected one has its row.
+    rows = (
+        await ledger.stub.QueryUsage(
+            asking(TAG, where=ledger_pb2.UsageFilter(tag="y")), metadata=me
+        )
+    ).rows
+    assert [(r.tag, r.requests) for r in rows] == [("x", 1), ("y", 1)]
+
+
+async def test_nobody_but_an_operator_sees_another_tenant(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    theirs = make_event(tenant="other", baseline="5")
+    await fill(make_event(baseline="1"), theirs)
+    operator = bearer(governance.issue("", Role.OPERATOR))
+    service = ((INTERNAL_TOKEN_HEADER, INTERNAL_TOKEN), (TENANT_HEADER, "acme"))
+    nobody = ((INTERNAL_TOKEN_HEADER, INTERNAL_TOKEN),)
+    asked = ledger_pb2.GetEventRequest(event_id=theirs.event_id)
+    listed = ledger_pb2.ListEventsRequest(filter=ledger_pb2.UsageFilter(tenant="other"))
+    forbidden = (grpc.StatusCode.PERMISSION_DENIED, "TENANT_FORBIDDEN")
+    missing = (grpc.StatusCode.NOT_FOUND, "EVENT_NOT_FOUND")
+    for who in (
+        bearer(governance.issue("acme")),
+        bearer(governance.issue("acme", Role.ADMIN)),
+        service,
+    ):
+        rows = (await ledger.stub.QueryUsage(asking(TENANT), metadata=who)).rows
+        assert [(r.tenant, r.baseline_cost.amount) for r in rows] == [("acme", "1")]
+        events = (await ledger.stub.ListEvents(ledger_pb2.ListEventsRequest(), metadata=who)).events
+        assert [e.tenant for e in events] == ["acme"]
+        assert (
+            await refusal(
+                ledger.stub.QueryUsage(
+                    asking(where=ledger_pb2.UsageFilter(tenant="other")), metadata=who
+                )
+            )
+            == forbidden
+        )
+        assert await refusal(ledger.stub.ListEvents(listed, metadata=who)) == forbidden
+        assert await refusal(ledger.stub.GetEvent(asked, metadata=who)) == missing
+    rows = (await ledger.stub.QueryUsage(asking(TENANT), metadata=operator)).rows
+    assert [r.tenant for r in rows] == ["other", "acme"]
+    rows = (
+        await ledger.stub.QueryUsage(
+            asking(TENANT, where=ledger_pb2.UsageFilter(tenant="acme")), metadata=operator
+        )
+    ).rows
+    assert [r.tenant for r in rows] == ["acme"]
+    assert (await ledger.stub.GetEvent(asked, metadata=operator)).event == theirs
+    assert await refusal(ledger.stub.QueryUsage(asking(), metadata=nobody)) == (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "TENANT_REQUIRED",
+    )
+    assert (await refusal(ledger.stub.QueryUsage(asking())))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_get_event_returns_it_whole(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    event = make_event(tags=("team=search",), event_id=str(uuid.uuid4()).upper())
+    event.decision.stages.add(stage="cache.lookup", duration_us=3)
+    await fill(event)
+    me = bearer(governance.issue("acme"))
+    request = ledger_pb2.GetEventRequest(event_id=event.event_id.lower())
+    assert (await ledger.stub.GetEvent(request, metadata=me)).event == event
+    unknown = ledger_pb2.GetEventRequest(event_id=str(uuid.uuid4()))
+    assert await refusal(ledger.stub.GetEvent(unknown, metadata=me)) == (
+        grpc.StatusCode.NOT_FOUND,
+        "EVENT_NOT_FOUND",
+    )
+
+
+async def test_pages_of_events_are_complete_newest_first_also_within_one_microsecond(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    events = [make_event(when=NOON + timedelta(microseconds=n // 3)) for n in range(10)]
+    await fill(*events)
+    me = bearer(governance.issue("acme"))
+    seen: list[events_pb2.UsageEvent] = []
+    token = ""
+    while True:
+        request = ledger_pb2.ListEventsRequest(
+            page=page_pb2.PageRequest(page_size=2, page_token=token)
+        )
+        response = await ledger.stub.ListEvents(request, metadata=me)
+        assert len(response.events) == 2
+        seen += response.events
+        # What arrives meanwhile shifts nothing.
+        await fill(make_event(when=NOON + timedelta(hours=1)))
+        if not (token := response.page.next_page_token):
+            break
+    assert {e.event_id for e in seen} == {e.event_id for e in events} and len(seen) == 10
+    moments = [e.request_time.ToMicroseconds() for e in seen]
+    assert moments == sorted(moments, reverse=True)
+
+
+async def test_pages_of_rows_equal_the_whole_also_among_ties(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    baselines = ["7", "7.0", "70", "0.7", None, "7", None, "8"]
+    await fill(*(make_event(model=f"m{i}", baseline=b) for i, b in enumerate(baselines)))
+    me = bearer(governance.issue("acme"))
+    whole = (await ledger.stub.QueryUsage(asking(MODEL, DAY), metadata=me)).rows
+    assert [r.model for r in whole] == ["m2", "m7", "m0", "m1", "m5", "m3", "m4", "m6"]
+    seen: list[ledger_pb2.UsageRow] = []
+    token = ""
+    while True:
+        # The order in which dimensions are named is not part of the question.
+        request = asking(DAY, MODEL, page_size=3, page_token=token)
+        response = await ledger.stub.QueryUsage(request, metadata=me)
+        seen += response.rows
+        if not (token := response.page.next_page_token):
+            break
+    assert seen == list(whole)
+
+
+async def test_a_page_token_serves_no_other_query(
+    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
+) -> None:
+    await fill(*(make_event(model=f"m{i}") for i in range(3)))
+    me = bearer(governance.issue("acme"))
+    operator = bearer(governance.issue("", Role.OPERATOR))
+    first = await ledger.stub.QueryUsage(asking(MODEL, page_size=1), metadata=me)
+    token = first.page.next_page_token
+    invalid = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
+    query = ledger.stub.QueryUsage
+    assert (await query(asking(MODEL, page_token=token), metadata=me)).rows
+    assert await refusal(query(asking(TAG, page_token=token), metadata=me)) == invalid
+    assert (
+        await refusal(
+            query(
+                asking(MODEL, where=ledger_pb2.UsageFilter(model="m1"), page_token=token),
+                metadata=me,
+            )
+        )
+        == invalid
+    )
+    assert await refusal(query(asking(MODEL, page_token=token), metadata=operator)) == invalid
+    assert await refusal(query(asking(MODEL, page_token="AAAA"), metadata=me)) == invalid
+    listing = ledger_pb2.ListEventsRequest(page=page_pb2.PageRequest(page_token=token))
+    assert await refusal(ledger.stub.ListEvents(listing, metadata=me)) == invalid
+
+
+async def test_wrong_questions_are_refused_with_their_reason(
+    ledger: RunningLedger, governance: FakeGovernance
+) -> None:
+    me = bearer(governance.issue("acme"))
+    query = ledger.stub.QueryUsage
+    for request, reason in (
+        (asking(MODEL, DAY, MODEL), "DUPLICATE_DIMENSION"),
+        (asking(ledger_pb2.DIMENSION_UNSPECIFIED), "UNKNOWN_DIMENSION"),
+        (ledger_pb2.QueryUsageRequest.FromString(b"\x0a\x01\x63"), "UNKNOWN_DIMENSION"),
+        (asking(page_size=-1), "INVALID_PAGE_SIZE"),
+        (asking(where=ledger_pb2.UsageFilter(model="a\0b")), "INVALID_FILTER"),
+        (
+            asking(
+                where=ledger_pb2.UsageFilter(
+                    start_time=stamp(NOON), end_time=stamp(NOON - timedelta(microseconds=1))
+                )
+            ),
+            "INVALID_TIME_RANGE",
+        ),
+        (
+            asking(where=ledger_pb2.UsageFilter(start_time=Timestamp(seconds=10**17))),
+            "INVALID_TIME_RANGE",
+        ),
+    ):
+        assert await refusal(query(request, metadata=me)) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            reason,
+        )
+    for text in ("", "abc", "{00000000-0000-0000-0000-000000000000}"):
+        call = ledger.stub.GetEvent(ledger_pb2.GetEventRequest(event_id=text), metadata=me)
+        assert await refusal(call) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_EVENT_ID")

@@ -1,0 +1,1 @@
+"""Adapters between the cache and the world."""

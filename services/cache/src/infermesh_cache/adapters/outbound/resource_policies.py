@@ -1,0 +1,54 @@
+"""Policies out of the resources."""
+
+from infermesh_cache.domain.policy import CacheRules
+from infermesh_common.errors import FailedPrecondition
+from infermesh_common.resources.resource_set import ResourceSet
+from infermesh_common.resources.store import ResourceStore
+from infermesh_common.resources.types import CachePolicySpec
+
+
+def rules_from(spec: CachePolicySpec) -> CacheRules:
+    """The rules that a CachePolicy resource states."""
+    return CacheRules(
+        enabled=spec.enabled,
+        longest_ttl_ms=spec.ttl_seconds * 1000,
+        max_entry_bytes=spec.max_entry_bytes,
+        max_tenant_bytes=spec.max_tenant_bytes,
+        single_flight=spec.single_flight,
+        longest_wait_ms=spec.single_flight_wait_ms,
+        epoch=spec.epoch,
+    )
+
+
+class ResourcePolicies:
+    """Implements `Policies`; follows the resources as they change.
+
+    Args:
+        store: the resources in force.
+    """
+
+    def __init__(self, store: ResourceStore) -> None:
+        self._rules: dict[str, CacheRules] = {}
+        self._seen: set[str] = set()
+        store.subscribe(self._take_over)
+
+    def rules_of(self, tenant: str) -> CacheRules:
+        """See `Policies.rules_of`."""
+        rules = self._rules.get(tenant)
+        if rules is None:
+            raise FailedPrecondition(
+                "TENANT_UNKNOWN", "No Tenant resource of that name is declared."
+            )
+        return rules
+
+    def tenants(self) -> dict[str, CacheRules | None]:
+        """See `Policies.tenants`."""
+        return {tenant: self._rules.get(tenant) for tenant in sorted(self._seen)}
+
+    def _take_over(self, resources: ResourceSet) -> None:
+        policies = resources.cache_policies
+        self._rules = {
+            name: rules_from(policies[tenant.spec.cache_policy].spec)
+            for name, tenant in resources.tenants.items()
+        }
+        self._seen |= self._rules.keys()

@@ -1,0 +1,1 @@
+"""Use cases of the cache: what happens in which order."""

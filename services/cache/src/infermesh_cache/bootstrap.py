@@ -1,0 +1,83 @@
+"""Composition root of the cache service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from infermesh.cache.v1 import cache_pb2_grpc
+from infermesh_cache.adapters.inbound.servicer import ROLES, SERVICE, CacheServicer
+from infermesh_cache.adapters.outbound.codec import EntryCodec
+from infermesh_cache.adapters.outbound.flight_announcements import FlightAnnouncements
+from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
+from infermesh_cache.adapters.outbound.resource_policies import ResourcePolicies
+from infermesh_cache.application.cache import Cache, LeaseMaker
+from infermesh_cache.application.flights import Flights
+from infermesh_cache.application.sweeper import Sweeper
+from infermesh_cache.settings import CacheSettings
+from infermesh_common.identity.directory import IdentityDirectory
+from infermesh_common.redis import create_redis
+from infermesh_common.resilience import Dependency
+from infermesh_common.resources.store import ResourceStore
+from infermesh_common.rpc.kit import service_kit
+from infermesh_common.rpc.server import GrpcServer
+
+
+@asynccontextmanager
+async def bootstrap(
+    settings: CacheSettings, *, directory: IdentityDirectory | None = None
+) -> AsyncIterator[GrpcServer]:
+    """The cache service, wired and not yet listening.
+
+    Args:
+        settings: of this process.
+        directory: of a test, in place of the one that governance fills.
+    """
+    redis = create_redis(settings.redis)
+    codec = EntryCodec(
+        compress_above_bytes=settings.codec.compress_above_bytes,
+        offload_above_bytes=settings.codec.offload_above_bytes,
+        threads=settings.codec.threads,
+    )
+    # Outside of the kit: what runs in the background ends before what it uses is closed.
+    try:
+        async with service_kit("cache", settings, directory) as kit:
+            if directory is None:
+                kit.follow_identities()
+            resources = ResourceStore(settings.resources_dir, kit.metrics)
+            resources.load()
+            policies = ResourcePolicies(resources)
+            entries = RedisEntryStore(
+                redis,
+                await Dependency.create("redis", settings.breaker, kit.metrics),
+                codec,
+                kit.metrics,
+                timeout_ms=settings.redis.operation_timeout_ms,
+                lru_resolution_ms=settings.entries.lru_resolution_ms,
+                batch=settings.entries.batch,
+            )
+            new_lease = LeaseMaker(settings.flights.lease_ttl_ms)
+            flights = Flights(entries, new_lease=new_lease, poll_ms=settings.flights.poll_ms)
+            cache = Cache(
+                entries=entries,
+                codec=codec,
+                policies=policies,
+                flights=flights,
+                new_lease=new_lease,
+                metrics=kit.metrics,
+            )
+            sweeper = Sweeper(cache, policies, interval_ms=settings.entries.sweep_interval_ms)
+            server = kit.server(
+                service_names=[SERVICE],
+                checks={"redis": entries.ping, "identity": kit.identities_fresh},
+                roles=ROLES,
+            )
+            cache_pb2_grpc.add_CacheServiceServicer_to_server(CacheServicer(cache), server.grpc)
+            kit.spawn(resources.watch(), "resources")
+            kit.spawn(FlightAnnouncements(redis, flights).run(), "flight-announcements")
+            kit.spawn(sweeper.run(), "sweeper")
+            try:
+                yield server
+            finally:
+                await flights.close()
+    finally:
+        await redis.aclose()
+        codec.close()

@@ -1,0 +1,1 @@
+"""Owns API keys and tenants and tells every service who may call."""

@@ -1,0 +1,1 @@
+"""Pure decisions about keys and tenants: no input or output."""

@@ -1,0 +1,1 @@
+"""Orchestrates one inference: registry, routing, providers, OpenAI-compatible edge."""

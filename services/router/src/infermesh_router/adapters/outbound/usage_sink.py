@@ -1,0 +1,97 @@
+"""Writes inferences down: a usage event for the ledger, metrics for panels."""
+
+from infermesh.analytics.v1 import events_pb2
+from infermesh_common.context import current_or_none
+from infermesh_common.events import UsageEventPublisher
+from infermesh_common.identity.model import Identity
+from infermesh_common.telemetry.metrics import Metrics
+from infermesh_common.usage import plain
+from infermesh_router.adapters.decision_proto import decision_to_proto
+from infermesh_router.domain.decision import Decision, Outcome
+from infermesh_router.domain.request import InferenceRequest
+
+_OUTCOMES = {
+    Outcome.SUCCEEDED: events_pb2.OUTCOME_SUCCEEDED,
+    Outcome.FAILED: events_pb2.OUTCOME_FAILED,
+    Outcome.CANCELLED: events_pb2.OUTCOME_CANCELLED,
+}
+_LONGEST_MODEL_NAME_CHARS = 200
+
+
+class EventUsageSink:
+    """Implements `UsageSink`.
+
+    Args:
+        publisher: hands events to the stream.
+        metrics: of the process.
+    """
+
+    def __init__(self, publisher: UsageEventPublisher, metrics: Metrics) -> None:
+        self._publisher = publisher
+        self._inferences = metrics.counter("infermesh_inferences_total")
+        self._cost = metrics.counter("infermesh_inference_cost_usd_total")
+        self._saved = metrics.counter("infermesh_inference_saved_usd_total")
+        self._stages = metrics.histogram("infermesh_stage_duration_seconds")
+
+    def record(
+        self,
+        request: InferenceRequest,
+        caller: Identity,
+        decision: Decision,
+        outcome: Outcome,
+        *,
+        error_reason: str,
+        duration_us: int,
+        first_byte_us: int,
+        request_time_s: float,
+    ) -> None:
+        """See `UsageSink.record`."""
+        event = events_pb2.UsageEvent(
+            event_id=decision.decision_id,
+            request_id=decision.request_id,
+            tenant=caller.tenant,
+            key_id=caller.key_id,
+            requested_model=request.model[:_LONGEST_MODEL_NAME_CHARS],
+            protocol=request.surface.value,
+            task=request.task,
+            tags=request.tags,
+            streamed=request.stream,
+            outcome=_OUTCOMES[outcome],
+            error_reason=error_reason,
+            duration_us=duration_us,
+            first_byte_us=first_byte_us,
+            decision=decision_to_proto(decision),
+        )
+        event.request_time.FromMicroseconds(int(request_time_s * 1_000_000))
+        if caller.tenant:
+            self._publisher.publish(event)
+        self._count(caller.tenant, decision, outcome)
+        self._log(request, decision, outcome)
+
+    def _count(self, tenant: str, decision: Decision, outcome: Outcome) -> None:
+        self._inferences.labels(
+            tenant, decision.model, decision.cache_status.value, outcome.value
+        ).inc()
+        if decision.cost is not None:
+            self._cost.labels(tenant, decision.model).inc(float(decision.cost))
+        if decision.saved is not None and decision.saved > 0:
+            self._saved.labels(tenant, decision.model).inc(float(decision.saved))
+        for stage, duration_us in decision.stages:
+            self._stages.labels(stage).observe(duration_us / 1e6)
+
+    def _log(self, request: InferenceRequest, decision: Decision, outcome: Outcome) -> None:
+        call = current_or_none()
+        if call is None:
+            return
+        call.log_fields.update(
+            decision_id=decision.decision_id,
+            tier=decision.tier.value,
+            cache_status=decision.cache_status.value,
+            model=decision.model,
+            provider=decision.provider,
+            requested_model=request.model[:_LONGEST_MODEL_NAME_CHARS],
+            outcome=outcome.value,
+            cost_usd=None if decision.cost is None else plain(decision.cost),
+            saved_usd=None if decision.saved is None else plain(decision.saved),
+            store_outcome=decision.store_outcome,
+        )

@@ -1,0 +1,138 @@
+"""The composition root of the router."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from infermesh.router.v1 import inference_pb2_grpc, openai_pb2_grpc, operations_pb2_grpc
+from infermesh_common.background import BackgroundTasks
+from infermesh_common.events import UsageEventPublisher
+from infermesh_common.identity.directory import IdentityDirectory
+from infermesh_common.identity.model import Role
+from infermesh_common.redis import create_redis
+from infermesh_common.resilience import Dependency
+from infermesh_common.resources.resource_set import ResourceSet
+from infermesh_common.resources.store import ResourceStore
+from infermesh_common.rpc.health import Health
+from infermesh_common.rpc.kit import ServiceKit, service_kit
+from infermesh_common.rpc.server import GrpcServer
+from infermesh_router.adapters.inbound.inference_servicer import InferenceServicer
+from infermesh_router.adapters.inbound.openai_errors import error_trailers
+from infermesh_router.adapters.inbound.openai_servicer import OpenAIServicer
+from infermesh_router.adapters.inbound.operations_servicer import OperationsServicer
+from infermesh_router.adapters.outbound.cache_client import GrpcExactCache
+from infermesh_router.adapters.outbound.provider_pool import ProviderPool
+from infermesh_router.adapters.outbound.usage_sink import EventUsageSink
+from infermesh_router.application.cache_stage import CacheStage
+from infermesh_router.application.inference_optimizer import InferenceOptimizer
+from infermesh_router.application.model_stage import ModelStage
+from infermesh_router.domain.registry import ModelRegistry
+from infermesh_router.settings import RouterSettings
+
+_PACKAGE = "infermesh.router.v1"
+_SERVICES = tuple(
+    f"{_PACKAGE}.{name}" for name in ("InferenceService", "OpenAIService", "OperationsService")
+)
+_HEALTH = f"/{_PACKAGE}.OperationsService/GetHealth"
+_METRICS = f"/{_PACKAGE}.OperationsService/GetMetrics"
+
+
+class CurrentRegistry:
+    """The registry of the resources in force; replaced whole when they change."""
+
+    def __init__(self) -> None:
+        self._registry = ModelRegistry(ResourceSet())
+
+    def __call__(self) -> ModelRegistry:
+        return self._registry
+
+    def update(self, resources: ResourceSet) -> None:
+        """Takes a new revision over."""
+        self._registry = ModelRegistry(resources)
+
+    async def is_loaded(self) -> bool:
+        """Readiness check: there is something to route to."""
+        return bool(self._registry.models)
+
+
+@asynccontextmanager
+async def bootstrap(
+    settings: RouterSettings, *, directory: IdentityDirectory | None = None
+) -> AsyncIterator[GrpcServer]:
+    """Builds the router; ends what it started on the way out.
+
+    Args:
+        settings: everything it needs to know.
+        directory: of a test, in place of the one that governance fills.
+    """
+    async with service_kit("router", settings, directory) as kit:
+        if directory is None:
+            kit.follow_identities()
+        registry = CurrentRegistry()
+        resources = ResourceStore(settings.resources_dir, kit.metrics)
+        resources.load()
+        resources.subscribe(registry.update)
+        kit.spawn(resources.watch(), "resources-watch")
+
+        redis = create_redis(settings.redis)
+        publisher = UsageEventPublisher(
+            redis,
+            kit.metrics,
+            max_queued=settings.events.max_queued,
+            max_stream_events=settings.events.max_stream,
+        )
+        kit.spawn(publisher.run(), "usage-events")
+        background = BackgroundTasks()
+        providers = ProviderPool(
+            settings.breaker,
+            kit.metrics,
+            background,
+            kit.tracing,
+            max_response_bytes=settings.limits.max_response_bytes,
+        )
+        cache = await Dependency.create("cache", settings.breaker, kit.metrics)
+        optimizer = InferenceOptimizer(
+            registry,
+            CacheStage(
+                GrpcExactCache(kit.channels.to(settings.targets.cache), cache, settings.cache),
+                background,
+                flight_poll_ms=settings.cache.flight_poll_ms,
+            ),
+            ModelStage(providers, kit.metrics),
+            EventUsageSink(publisher, kit.metrics),
+        )
+        try:
+            yield _server(kit, settings, optimizer, registry, cache)
+        finally:
+            await background.drain(settings.server.stop_grace_ms / 1000)
+            await publisher.flush(settings.events.flush_timeout_ms / 1000)
+            await providers.close()
+            await redis.aclose()
+
+
+def _server(
+    kit: ServiceKit,
+    settings: RouterSettings,
+    optimizer: InferenceOptimizer,
+    registry: CurrentRegistry,
+    cache: Dependency,
+) -> GrpcServer:
+    health = Health({"identity": kit.identities_fresh, "resources": registry.is_loaded})
+    server = kit.server(
+        service_names=_SERVICES,
+        checks={},
+        health=health,
+        roles={_METRICS: frozenset({Role.OPERATOR, Role.SERVICE})},
+        open_methods=frozenset({_HEALTH}),
+        error_trailers=error_trailers,
+    )
+    openai = OpenAIServicer(
+        optimizer, registry, max_request_bytes=settings.limits.max_request_bytes
+    )
+    helpers = {"cache": lambda: not cache.is_open}
+    operations = OperationsServicer(health, helpers, kit.metrics, registry)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(
+        InferenceServicer(optimizer), server.grpc
+    )
+    openai_pb2_grpc.add_OpenAIServiceServicer_to_server(openai, server.grpc)
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server.grpc)
+    return server

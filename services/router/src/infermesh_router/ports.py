@@ -1,0 +1,120 @@
+"""What the router needs of others, named by need."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from infermesh_common.identity.model import Identity
+from infermesh_common.resources.types import Model, Provider
+from infermesh_common.usage import Usage
+from infermesh_router.domain.decision import Decision, Outcome
+from infermesh_router.domain.request import InferenceRequest, JsonObject, Surface
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """An entry of the cache.
+
+    Attributes:
+        body: complete, unstreamed body of the surface's protocol.
+        model: name of the Model resource that answered.
+        provider: name of the Provider resource that was called.
+        usage: what the answer cost in tokens; None when it was not reported.
+        age_s: time since it was stored.
+        shared: it was waited for, an identical request was in flight.
+    """
+
+    body: bytes
+    model: str
+    provider: str
+    usage: Usage | None
+    age_s: float
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """No entry, and this request is to make it for all who wait.
+
+    Attributes:
+        token: proves the lease.
+        ttl_s: lost when not renewed within this time.
+    """
+
+    token: str
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """No entry, and somebody else is making it, or nobody is to share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An answer to store; fields as in `CachedAnswer`."""
+
+    body: bytes
+    model: str
+    provider: str
+    usage: Usage | None
+    tags: tuple[str, ...]
+    ttl_s: int
+
+
+class ExactCache(Protocol):
+    """Tier 1. Every call raises `InfermeshError` when the cache does not answer in time."""
+
+    async def lookup(
+        self, fingerprint: bytes, *, max_age_s: int | None, single_flight: bool, wait_ms: int
+    ) -> CachedAnswer | Leased | Missed:
+        """Finds an entry, or takes the lease to make it, or waits for who has it."""
+
+    async def store(self, fingerprint: bytes, lease_token: str, entry: NewEntry) -> str:
+        """Stores an answer; returns why it was not stored, empty when it was."""
+
+    async def renew(self, fingerprint: bytes, lease_token: str) -> bool:
+        """Keeps a lease; False when it is lost."""
+
+    async def release(self, fingerprint: bytes, lease_token: str) -> None:
+        """Gives a lease up without an answer."""
+
+
+class ModelProvider(Protocol):
+    """An endpoint that serves models.
+
+    Errors are `InfermeshError`s. Unavailable, DeadlineExceeded and ResourceExhausted mean that
+    another provider may do better; the rest are the request's own fault.
+    """
+
+    async def complete(
+        self, provider: Provider, model: Model, surface: Surface, body: JsonObject
+    ) -> bytes:
+        """The whole answer as a body."""
+
+    def stream(
+        self, provider: Provider, model: Model, surface: Surface, body: JsonObject
+    ) -> AsyncGenerator[bytes, None]:
+        """The data of each server-sent event, `[DONE]` excluded.
+
+        A stream that ends before its `[DONE]` raises Unavailable (PROVIDER_STREAM_BROKEN).
+        Closing the generator closes the connection.
+        """
+
+
+class UsageSink(Protocol):
+    """Where every inference is written down. Must not block or fail."""
+
+    def record(
+        self,
+        request: InferenceRequest,
+        caller: Identity,
+        decision: Decision,
+        outcome: Outcome,
+        *,
+        error_reason: str,
+        duration_us: int,
+        first_byte_us: int,
+        request_time_s: float,
+    ) -> None:
+        """Writes one inference down."""
