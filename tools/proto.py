@@ -44,20 +44,20 @@ def generate(stubs: Path, descriptor: Path) -> None:
     stubs.mkdir(parents=True, exist_ok=True)
     descriptor.parent.mkdir(parents=True, exist_ok=True)
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "grpc_tools.protoc"),
-            *(f"-I{folder}" for folder in (PROTOS, THIRD_PARTY, well_known)),
-            f"--plugin=protoc-gen-mypy={BIN / 'protoc-gen-mypy'}",
-            f"--plugin=protoc-gen-mypy_grpc={BIN / 'protoc-gen-mypy_grpc'}",
-            *(f"--{out}_out={stubs}" for out in ("python", "grpc_python")),
-            *(f"--{out}_out=quiet:{stubs}" for out in ("mypy", "mypy_grpc")),
-            *("--include_imports", f"--descriptor_set_out={descriptor}"),
-            *sources(),
-        ],
-        check=True,
-        cwd=PROTOS,
-    )
+    protoc = [
+        *(sys.executable, "-m", "grpc_tools.protoc"),
+        *(f"-I{folder}" for folder in (PROTOS, THIRD_PARTY, well_known)),
+    ]
+    outputs = [
+        f"--plugin=protoc-gen-mypy={BIN / 'protoc-gen-mypy'}",
+        f"--plugin=protoc-gen-mypy_grpc={BIN / 'protoc-gen-mypy_grpc'}",
+        *(f"--{out}_out={stubs}" for out in ("python", "grpc_python")),
+        *(f"--{out}_out=quiet:{stubs}" for out in ("mypy", "mypy_grpc")),
+    ]
+    subprocess.run([*protoc, *outputs, *sources()], check=True, cwd=PROTOS)
+    # The transcoder also needs the types of error details, which no contract imports.
+    described = ["--include_imports", f"--descriptor_set_out={descriptor}", *sources()]
+    subprocess.run([*protoc, *described, "google/rpc/error_details.proto"], check=True, cwd=PROTOS)
 
 
 def differences(left: Path, right: Path) -> list[str]:

@@ -93,12 +93,12 @@ def run(
             [*command, str(script), url],
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
             timeout=seconds + 30,
         )
     failed = re.search(r"^failed (\d+)$", done.stdout, re.M)
     rps = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     p50 = re.search(r"50%\s+([\d.]+)(us|ms|s)", done.stdout)
-    if failed is None or rps is None or p50 is None or int(failed[1]):
-        raise LoadError(f"requests failed:\n{done.stdout}")
+    if done.returncode or failed is None or rps is None or p50 is None or int(failed[1]):
+        raise LoadError(f"requests failed:\n{done.stdout}{done.stderr}")
     return Load(float(rps[1]), float(p50[1]) * _UNITS_MS[p50[2]])

@@ -6,6 +6,7 @@ Not an HTTP server: it reads just enough of a request to know where it ends.
 import asyncio
 import json
 import sys
+from typing import cast
 
 import uvloop
 
@@ -36,12 +37,12 @@ class Responder(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remembers where to answer."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Answers each request that is complete."""

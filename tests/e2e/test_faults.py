@@ -80,6 +80,7 @@ def test_a_killed_service_loses_no_acknowledged_event_and_counts_none_twice(
         except openai.APIError:
             mesh.wait_ready()
     assert len(answered) >= 50
+    mesh.wait_ready()
 
     def ledger():
         with mesh.client("acme") as own:

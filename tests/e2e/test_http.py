@@ -51,7 +51,6 @@ BODIES = {
     ),
     "utf8": (b'{"model":"scripted","messages":[{"role":"\xff"}]}', 400, "invalid_json"),
     "empty": (b"", 400, "invalid_json"),
-    "50 MB": (b'{"model":"' + b"x" * 50_000_000, 413, "request_too_large"),
     "unknown model": (b'{"model":"x","messages":[{"role":"user"}]}', 404, "model_not_found"),
 }
 
@@ -93,6 +92,18 @@ def test_internal_calls_are_not_reachable_from_outside(mesh):
         )
         assert headers.get("grpc-status", str(status)) != "0"
         assert status != 200 or headers["grpc-status"] in ("5", "7", "12")
+
+
+def test_a_body_of_50_mb_is_refused_before_it_has_arrived(mesh, tmp_path):
+    body = tmp_path / "body"
+    body.write_bytes(b'{"model":"' + b"x" * 50_000_000)
+    done = subprocess.run(
+        ["curl", "-s", mesh.url + CHAT, "-H", "content-type: application/json"]
+        + ["-H", f"authorization: Bearer {mesh.key()}", "--data-binary", f"@{body}"],
+        capture_output=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout)["error"]["code"] == "request_too_large"
 
 
 def test_curl_streams(mesh, unique):

@@ -213,6 +213,19 @@ def test_a_forged_tenant_is_refused(mesh, upstream, unique):
     assert not any("x-infermesh" in str(headers) for headers in upstream.headers)
 
 
+async def test_a_body_of_50_mb_is_an_api_status_error(mesh):
+    huge = "x" * 50_000_000
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(mesh.openai(), huge)
+    assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
+    async with mesh.async_openai() as client:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await client.chat.completions.create(
+                model="scripted", messages=[{"role": "user", "content": huge}]
+            )
+    assert caught.value.status_code == 413
+
+
 def test_an_unknown_model_is_not_found(mesh):
     with pytest.raises(openai.NotFoundError) as caught:
         ask(mesh.openai(), model="gpt-99")

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 import pytest
@@ -32,10 +33,10 @@ def _required(ports: Mapping[str, int]) -> dict[str, object]:
     }
 
 
-@pytest.fixture
-def required() -> dict[str, object]:
+@pytest.fixture(scope="session")
+def required() -> Mapping[str, object]:
     """The values a deployment must state; nothing listens on the ports."""
-    return _required(dict.fromkeys(SERVICES, 1))
+    return MappingProxyType(_required(dict.fromkeys(SERVICES, 1)))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A scripted mesh on a free port, clients of both kinds, and the command line against it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from decimal import Decimal
 
 import pytest
 from google.protobuf import timestamp_pb2
@@ -114,12 +113,6 @@ def event(decision: decision_pb2.Decision) -> events_pb2.UsageEvent:
 
 
 @pytest.fixture
-def total_saved() -> Decimal:
-    """What `decision` saved."""
-    return Decimal("0.0009875")
-
-
-@pytest.fixture
 def infermesh(mesh: ScriptedMesh) -> Callable[..., Result]:
     """Runs the command against `mesh`, as if typed by someone without a terminal."""
 
@@ -131,7 +124,11 @@ def infermesh(mesh: ScriptedMesh) -> Callable[..., Result]:
         # No local mesh: what this machine runs is not the test's business.
         app = build_app(load_local=lambda state_dir: None)
         return CliRunner().invoke(
-            app, list(arguments), input=input, env={**clean, **connection, **environment}
+            app,
+            list(arguments),
+            input=input,
+            env={**clean, **connection, **environment},
+            prog_name="infermesh",
         )
 
     return run

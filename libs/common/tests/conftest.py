@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infermesh_common.testing.rpc import RecordingObserver
+
+# No deadline: how long an example takes says more about the machine than about the code.
+settings.register_profile("libs_common", deadline=None, print_blob=True)
+settings.load_profile("libs_common")
 
 PACKAGES = Path(__file__).parent / "packages"
 

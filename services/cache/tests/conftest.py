@@ -112,23 +112,19 @@ class Caller:
         await self.stub.ReleaseLease(request, metadata=self.metadata, timeout=DEADLINE_S)
 
     async def invalidate(
-        self,
-        *,
-        question: str | None = None,
-        model: str | None = None,
-        tag: str | None = None,
-        dry_run: bool = False,
+        self, scope: str = "all", value: str = "", *, dry_run: bool = False
     ) -> int:
-        """Without a selector: everything."""
+        """`scope` is a selector of the contract; for a fingerprint, `value` is the question."""
         request = cache_pb2.InvalidateRequest(dry_run=dry_run)
-        if question is not None:
-            request.fingerprint = fingerprint_of(question).hex()
-        elif model is not None:
-            request.model = model
-        elif tag is not None:
-            request.tag = tag
-        else:
+        if scope == "all":
             request.all = True
+        elif scope == "fingerprint":
+            request.fingerprint = fingerprint_of(value).hex()
+        elif scope == "model":
+            request.model = value
+        else:
+            assert scope == "tag"
+            request.tag = value
         response = await self.stub.Invalidate(request, metadata=self.metadata, timeout=DEADLINE_S)
         return response.count
 
@@ -209,7 +205,7 @@ class Mesh:
             timeout_ms: of an operation on it.
             values: further values of the service's section.
         """
-        settings = settings_for(CacheSettings, "cache", self.folder, redis, **values)
+        settings = settings_for(CacheSettings, "cache", self.folder, redis, targets={}, **values)
         impatient = settings.redis.model_copy(update={"operation_timeout_ms": timeout_ms})
         return settings.model_copy(update={"redis": impatient})
 

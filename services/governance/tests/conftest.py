@@ -4,8 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infermesh_governance.testing import Deployment, deployment
+
+# How long an example takes says something about the machine only.
+settings.register_profile("governance", deadline=None)
+settings.load_profile("governance")
 
 
 @pytest.fixture

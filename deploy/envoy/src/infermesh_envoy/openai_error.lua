@@ -3,6 +3,8 @@
 -- The router sends the body of an error as the metadata x-infermesh-error. It is among the headers
 -- when nothing was sent before it (gRPC's "trailers-only" response), else among the trailers.
 local HEADER = "x-infermesh-error"
+-- An HTTP status that no gRPC status stands for.
+local STATUS = "x-infermesh-status"
 local TYPES = {
   ["401"] = "authentication_error",
   ["403"] = "permission_error",
@@ -36,14 +38,20 @@ function envoy_on_response(handle)
   local headers = handle:headers()
   local shaped = headers:get(HEADER)
   local trailers = not shaped and handle:trailers()
+  local exact = headers:get(STATUS)
   if trailers then
     shaped = trailers:get(HEADER)
+    exact = trailers:get(STATUS)
     local retry_after = trailers:get("retry-after")
     if retry_after then
       headers:replace("retry-after", retry_after)
     end
   end
   shaped = shaped or wrap(status, body:getBytes(0, body:length()))
+  if exact then
+    headers:remove(STATUS)
+    headers:replace(":status", exact)
+  end
   if shaped then
     headers:remove(HEADER)
     headers:replace("content-type", "application/json")

@@ -185,9 +185,14 @@ def render(parameters: EnvoyParameters) -> str:
     )
     environment.filters["duration"] = _duration
     environment.filters["grpc_timeout"] = _grpc_timeout
-    lua = resources.files("infermesh_envoy").joinpath("openai_error.lua").read_text()
+    scripts = {
+        f"{name}_lua": resources.files("infermesh_envoy").joinpath(f"{name}.lua").read_text()
+        for name in ("openai_error", "refuse_large")
+    }
     template = environment.get_template("bootstrap.yaml.j2")
-    return template.render(p=parameters, openai_error_lua=lua)
+    # A request has one script: this one's answer is an error of the OpenAI surface too.
+    scripts["refuse_large_lua"] = scripts["openai_error_lua"] + scripts["refuse_large_lua"]
+    return template.render(p=parameters, **scripts)
 
 
 def _duration(seconds: float) -> str:

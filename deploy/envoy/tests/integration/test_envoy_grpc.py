@@ -140,10 +140,9 @@ async def test_a_clients_shorter_deadline_is_the_services(mesh: Mesh, edge: Envo
         stub = keys_pb2_grpc.KeyServiceStub(channel)
         for timeout_s in (5, 500, None):
             await stub.ListKeys(keys_pb2.ListKeysRequest(), timeout=timeout_s)
-    limits = [call.remaining_s for call in mesh["governance"].calls]
-    assert [
-        limit is not None and 0 < limit <= most for limit, most in zip(limits, (5, 30, 30))
-    ] == [True] * 3
+    # Time remaining is rounded up on its way.
+    for call, most_s in zip(mesh["governance"].calls, (5, 30, 30), strict=True):
+        assert call.remaining_s is not None and 0 < call.remaining_s < most_s * 1.1
 
 
 async def test_at_the_limit_a_grpc_client_learns_of_its_deadline(

@@ -1,6 +1,7 @@
 """Traces, and the part of the admin interface that others may see."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -42,7 +43,8 @@ async def test_a_sampled_trace_goes_through_the_edge_and_to_the_collector(
     edge = await start_edge(
         otlp_host="127.0.0.1", otlp_port=collector.port, trace_sampling_percent=0
     )
-    sampled = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    mine = str(uuid.uuid4())
+    sampled = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "x-request-id": mine}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}") as session:
         for headers in [*[sampled] * 5, {}]:
             async with session.get("/v1/keys?tenant=hidden", headers=headers) as response:
@@ -51,6 +53,8 @@ async def test_a_sampled_trace_goes_through_the_edge_and_to_the_collector(
         await asyncio.wait_for(arrived.wait(), 20)
     finally:
         await collector.stop()
+    # Tracing leaves no mark on the request id.
+    assert mesh["governance"].calls[0].values("x-request-id") == [mine]
     (forwarded,) = mesh["governance"].calls[0].values("traceparent")
     version, trace, span, flags = forwarded.split("-")
     assert (version, trace, flags) == ("00", TRACE, "01")

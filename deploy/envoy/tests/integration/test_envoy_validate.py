@@ -2,6 +2,7 @@
 
 import itertools
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def _validate(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("cluster_type", ["STATIC", "STRICT_DNS"])
 @pytest.mark.parametrize(("tls", "tracing", "extras"), OPTIONS)
 def test_envoy_accepts_every_combination_without_a_warning(
-    required: dict[str, object],
+    required: Mapping[str, object],
     certificate: tuple[Path, Path],
     tmp_path: Path,
     cluster_type: str,
@@ -43,7 +44,7 @@ def test_envoy_accepts_every_combination_without_a_warning(
 
 
 def test_envoy_does_not_start_without_the_descriptors(
-    required: dict[str, object], tmp_path: Path
+    required: Mapping[str, object], tmp_path: Path
 ) -> None:
     values = {**required, "descriptor_path": str(tmp_path / "absent.binpb")}
     assert _validate(render(parameters_from(values)), tmp_path).returncode != 0

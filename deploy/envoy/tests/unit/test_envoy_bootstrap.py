@@ -1,6 +1,6 @@
 """What the rendered bootstrap says, where waiting for it to happen would take too long."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -21,18 +21,18 @@ INTERNAL = {
 }
 
 
-@pytest.fixture
-def bootstrap(required: dict[str, object]) -> Any:
+@pytest.fixture(scope="module")
+def bootstrap(required: Mapping[str, object]) -> Any:
     return yaml.safe_load(render(parameters_from(required)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def manager(bootstrap: Any) -> Any:
     listener = bootstrap["static_resources"]["listeners"][0]
     return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def routes(manager: Any) -> Any:
     return manager["route_config"]["virtual_hosts"][0]["routes"]
 
@@ -89,6 +89,9 @@ def test_every_rest_path_of_the_contracts_reaches_its_service(routes: Any, manag
     transcoded = set(manager["http_filters"][2]["typed_config"]["services"])
     checked = set()
     for cluster, rpc_path, method in _methods():
+        # Reached by the size of the body, whatever its path.
+        if method.name == "RefuseLargeBody":
+            continue
         for path in _rest_paths(method):
             assert _route(routes, path, "application/json")["cluster"] == cluster, path
             assert rpc_path[1:].partition("/")[0] in transcoded
@@ -138,6 +141,7 @@ def test_lua_runs_on_the_openai_surface_alone(routes: Any, manager: Any) -> None
         route["match"].get("path") or route["match"].get("path_separated_prefix")
         for route in routes
         if "envoy.filters.http.lua" in route.get("typed_per_filter_config", {})
+        and "prefix" not in route["match"]
     }
     assert with_lua == {"/v1/chat/completions", "/v1/embeddings", "/v1/models"}
 
@@ -169,7 +173,7 @@ def test_without_a_collector_there_is_no_tracing(manager: Any) -> None:
     assert "tracing" not in manager
 
 
-def test_dns_clusters_resolve_names(required: dict[str, object]) -> None:
+def test_dns_clusters_resolve_names(required: Mapping[str, object]) -> None:
     values = {**required, "cluster_type": "STRICT_DNS", "cache_host": "cache.mesh.svc"}
     clusters = yaml.safe_load(render(parameters_from(values)))["static_resources"]["clusters"]
     cache = next(entry for entry in clusters if entry["name"] == "cache")

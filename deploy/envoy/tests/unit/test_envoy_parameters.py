@@ -1,6 +1,7 @@
 """Parameters are complete, of the right kind and in range, or are refused with a reason."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,17 @@ from infermesh_envoy import (
 from infermesh_envoy.__main__ import main
 
 
-def test_what_is_required_and_the_defaults_are_enough(required: dict[str, object]) -> None:
+def test_what_is_required_and_the_defaults_are_enough(required: Mapping[str, object]) -> None:
     parameters = parameters_from(required)
     assert parameters.router_port == 1
     assert parameters.max_request_bytes == default_values()["max_request_bytes"] == 20 * 2**20
 
 
-def test_every_missing_and_unknown_name_is_reported(required: dict[str, object]) -> None:
-    del required["router_port"], required["cluster_type"]
-    required["rooter_port"] = 1
+def test_every_missing_and_unknown_name_is_reported(required: Mapping[str, object]) -> None:
+    values = {**required, "rooter_port": 1}
+    del values["router_port"], values["cluster_type"]
     with pytest.raises(ParameterError) as caught:
-        parameters_from(required)
+        parameters_from(values)
     assert set(caught.value.problems) == {
         "rooter_port: unknown",
         "router_port: missing",
@@ -63,32 +64,32 @@ def test_every_missing_and_unknown_name_is_reported(required: dict[str, object])
     ],
 )
 def test_a_wrong_value_is_refused_by_name(
-    required: dict[str, object], name: str, value: object, says: str
+    required: Mapping[str, object], name: str, value: object, says: str
 ) -> None:
     with pytest.raises(ParameterError) as caught:
         parameters_from({**required, name: value})
     assert any(name in problem and says in problem for problem in caught.value.problems)
 
 
-def test_a_stats_listener_needs_to_know_the_admin_port(required: dict[str, object]) -> None:
+def test_a_stats_listener_needs_to_know_the_admin_port(required: Mapping[str, object]) -> None:
     with pytest.raises(ParameterError, match="admin_port other than 0"):
         parameters_from({**required, "stats_address": "0.0.0.0", "stats_port": 9902})
 
 
-def test_names_are_accepted_with_dns(required: dict[str, object]) -> None:
+def test_names_are_accepted_with_dns(required: Mapping[str, object]) -> None:
     dns = {"cluster_type": "STRICT_DNS", "router_host": "router.mesh.svc"}
     assert parameters_from({**required, **dns}).router_host == "router.mesh.svc"
 
 
-def test_whole_numbers_are_durations_too(required: dict[str, object]) -> None:
+def test_whole_numbers_are_durations_too(required: Mapping[str, object]) -> None:
     assert "timeout: 8.000s" in render(parameters_from({**required, "unary_timeout_s": 7}))
 
 
-def test_equal_parameters_give_equal_text(required: dict[str, object]) -> None:
+def test_equal_parameters_give_equal_text(required: Mapping[str, object]) -> None:
     assert render(parameters_from(required)) == render(parameters_from(required))
 
 
-def test_no_value_can_break_out_of_its_place(required: dict[str, object]) -> None:
+def test_no_value_can_break_out_of_its_place(required: Mapping[str, object]) -> None:
     nasty = '/tmp/a "b"\n  c: {d} %REQ(authorization)% {{ p }}'
     bootstrap = yaml.safe_load(render(parameters_from({**required, "descriptor_path": nasty})))
     manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
@@ -102,10 +103,10 @@ def test_the_files_that_come_along_are_there() -> None:
 
 
 def test_the_command_prints_the_bootstrap(
-    required: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    required: Mapping[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "parameters.yaml"
-    file.write_text(yaml.safe_dump(required))
+    file.write_text(yaml.safe_dump(dict(required)))
     assert main([str(file)]) == 0
     assert capsys.readouterr().out == render(parameters_from(required))
 

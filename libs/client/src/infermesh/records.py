@@ -150,7 +150,8 @@ class Key:
     """Empty for an operator."""
     role: Role
     description: str
-    create_time: datetime
+    create_time: datetime | None
+    """None: not known, as of a key that is declared in a resource."""
     expire_time: datetime | None
     """None: does not expire."""
     revoke_time: datetime | None

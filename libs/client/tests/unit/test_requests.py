@@ -86,7 +86,7 @@ def test_a_number_that_the_field_cannot_hold_is_refused() -> None:
 
 def test_a_message_and_its_form_in_openais_words_are_the_same_on_the_wire() -> None:
     part: dict[str, JsonValue] = {"type": "text", "text": "look"}
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    call: dict[str, JsonValue] = {"id": "c1", "function": {"name": "f", "arguments": "{"}}
     pairs: list[tuple[Message, dict[str, JsonValue]]] = [
         (Message("user", "hi", name="ann"), {"role": "user", "content": "hi", "name": "ann"}),
         (Message("user", parts=(part,)), {"role": "user", "content": [part]}),

@@ -1,13 +1,28 @@
 """Work that outlives the request that started it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 
 import structlog
 
 from infermesh_common.telemetry.logs import without_text
 
 _log = structlog.get_logger(__name__)
+_REPEAT_S = 2.0
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancels `tasks` and waits until all of them have ended; their errors are not raised.
+
+    A task that goes on is cancelled again: `asyncio.wait_for` of Python 3.11, which redis-py
+    uses, swallows a cancellation that meets the end of what it waits for.
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=_REPEAT_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class BackgroundTasks:
@@ -32,9 +47,7 @@ class BackgroundTasks:
         """Waits for what is under way, then cancels the rest."""
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await end_tasks(late)
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -12,10 +12,17 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 
 class Settings(BaseModel):
@@ -33,12 +40,12 @@ class ServerSettings(Settings):
 
     listen_address: str
     metrics_address: str
-    max_message_bytes: int
-    max_concurrent_rpcs: int
-    max_connection_age_ms: int
-    default_deadline_ms: int
-    drain_ms: int
-    stop_grace_ms: int
+    max_message_bytes: PositiveInt
+    max_concurrent_rpcs: PositiveInt
+    max_connection_age_ms: PositiveInt
+    default_deadline_ms: PositiveInt
+    drain_ms: NonNegativeInt
+    stop_grace_ms: NonNegativeInt
     reflection: bool
 
 
@@ -46,7 +53,7 @@ class IdentitySettings(Settings):
     """How callers are identified."""
 
     internal_token_file: Path
-    max_snapshot_age_ms: int
+    max_snapshot_age_ms: PositiveInt
 
 
 class RedisSettings(Settings):
@@ -54,25 +61,25 @@ class RedisSettings(Settings):
 
     url: str
     password_file: Path | None
-    connect_timeout_ms: int
-    operation_timeout_ms: int
-    max_connections: int
+    connect_timeout_ms: PositiveInt
+    operation_timeout_ms: PositiveInt
+    max_connections: PositiveInt
 
 
 class BreakerSettings(Settings):
     """When a failing dependency is left alone."""
 
-    failure_threshold: int
-    open_ms: int
-    max_concurrent: int
+    failure_threshold: PositiveInt
+    open_ms: PositiveInt
+    max_concurrent: PositiveInt
 
 
 class TelemetrySettings(Settings):
     """Logs and traces."""
 
-    log_level: str
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
     otlp_endpoint: str | None
-    trace_sample_ratio: float
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)]
 
 
 class TargetSettings(Settings):

@@ -145,6 +145,7 @@ def _model(context: RunContext) -> ProcessSpec:
     argv += ["--slots", str(settings.model_slots)]
     argv += ["--slot-context", str(settings.model_slot_context_tokens)]
     argv += ["--prompt-cache-mib", str(settings.model_prompt_cache_mib)]
+    argv += ["--stop-grace-s", str(settings.model_stop_grace_s)]
     url = f"http://{address(context, 'model')}/health"
     return ProcessSpec(name="model", argv=tuple(argv), ready=HttpReady(url))
 

@@ -2,42 +2,43 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _ASKS_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_Handler = Callable[[int, FrameType | None], object]
 
 
-@contextmanager
-def as_keyboard_interrupt() -> Iterator[None]:
-    """SIGTERM and the closing of the terminal do what Ctrl-C does: raise KeyboardInterrupt."""
+class Interruption:
+    """Turns the first request to end into one KeyboardInterrupt.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    SIGTERM and the closing of the terminal do what Ctrl-C does. From the first request on, and
+    from `hold` on, further ones do nothing: half a clean-up would leave processes behind, and what
+    is done then has deadlines of its own.
+    """
 
-    with _handled_by(interrupt):
-        yield
+    def __init__(self) -> None:
+        self._held = False
 
+    def hold(self) -> None:
+        """From now on nothing is interrupted."""
+        self._held = True
 
-@contextmanager
-def held_back() -> Iterator[None]:
-    """Nothing interrupts the block: half a clean-up would leave processes behind. What runs in
-    it has deadlines of its own."""
-    with _handled_by(lambda number, frame: None):
-        yield
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Handles the signals within the block."""
+        if threading.current_thread() is not threading.main_thread():
+            # Python delivers signals to the main thread only; whoever called decides there.
+            yield
+            return
+        before = {number: signal.signal(number, self._interrupt) for number in _ASKS_TO_END}
+        try:
+            yield
+        finally:
+            for number, old in before.items():
+                signal.signal(number, old)
 
-
-@contextmanager
-def _handled_by(handler: _Handler) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        # Python delivers signals to the main thread only; whoever called decides there.
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in _ASKS_TO_END}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if not self._held:
+            self._held = True
+            raise KeyboardInterrupt

@@ -96,6 +96,8 @@ def _start_supervisor(context: RunContext, blueprint: Blueprint) -> SupervisorCl
         stderr=subprocess.STDOUT,
         timeout=context.settings.start_timeout_s,
         check=False,
+        # Ctrl-C in the terminal is for us, who then end it in good order.
+        start_new_session=True,
     )
     if done.returncode != 0:
         output = done.stdout.decode("utf-8", "replace").splitlines()

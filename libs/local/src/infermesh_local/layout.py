@@ -15,7 +15,7 @@ PRIVATE_FILE = 0o600
 _LONGEST_SOCKET_PATH_BYTES = 103 - len(".4194304")
 
 # What the configuration formats of supervisord and Redis and database URLs cannot express.
-_CANNOT_STAND = re.compile(r"[\x00-\x1f\x7f\"'\\?]|\s[;#]")
+_CANNOT_STAND = re.compile(r"[\x00-\x1f\x7f\"'\\?%]|\s[;#]")
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ class StateLayout:
         if _CANNOT_STAND.search(str(self.root)):
             raise StateUnusable(
                 self.root,
-                "its path holds a quote, a backslash, a question mark, a control character, or"
-                " ; or # after a space",
+                "its path holds a quote, a backslash, a question mark, a percent sign, a control"
+                " character, or ; or # after a space",
             )
         try:
             self.root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from infermesh_local import doctor, launch, process_table
 from infermesh_local.blueprint import MeshBlueprint
 from infermesh_local.config_file import OPERATOR_KEY
 from infermesh_local.errors import AlreadyRunning, Incomplete, NotRunning, UnknownProcess
-from infermesh_local.interruption import as_keyboard_interrupt, held_back
+from infermesh_local.interruption import Interruption
 from infermesh_local.launch import Progress
 from infermesh_local.layout import StateLayout
 from infermesh_local.lock import exclusive
@@ -87,10 +87,11 @@ class LocalMesh:
         """
         self._layout.create()
         info: MeshInfo | None = None
-        with as_keyboard_interrupt():
+        interruption = Interruption()
+        with interruption.handling():
             try:
                 with exclusive(self._layout):
-                    info = self._up(options, progress)
+                    info = self._up(options, progress, interruption)
                 if ready is not None:
                     ready(info)
                 if options.foreground:
@@ -100,7 +101,8 @@ class LocalMesh:
                     raise
             if options.foreground:
                 # After the mesh has died too: it may have left processes behind.
-                with held_back(), exclusive(self._layout, self._settings.stop_timeout_s):
+                interruption.hold()
+                with exclusive(self._layout, self._settings.stop_timeout_s):
                     launch.stop(self._layout, self._settings.stop_timeout_s, progress)
         return info
 
@@ -162,7 +164,7 @@ class LocalMesh:
         """Looks at everything the mesh needs, and at the mesh if it runs."""
         return doctor.examine(self._layout, self._settings, self.status())
 
-    def _up(self, options: UpOptions, progress: Progress) -> MeshInfo:
+    def _up(self, options: UpOptions, progress: Progress, interruption: Interruption) -> MeshInfo:
         supervisor = process_table.supervisor_of(self._layout)
         if supervisor is not None:
             port = read_ports(self._layout.ports_file).get(PUBLIC, self._settings.public_port)
@@ -170,12 +172,13 @@ class LocalMesh:
         try:
             # What a crash left: processes without a supervisor, pid file, socket.
             launch.stop(self._layout, self._settings.stop_timeout_s, progress)
+            self._layout.create()
             context = self._new_context(options, progress)
             self._blueprint.prepare(context)
             launch.start(context, self._blueprint, progress)
         except BaseException:
-            with held_back():
-                launch.stop(self._layout, self._settings.stop_timeout_s, progress)
+            interruption.hold()
+            launch.stop(self._layout, self._settings.stop_timeout_s, progress)
             raise
         supervisor = process_table.supervisor_of(self._layout)
         return self._info(context.ports[PUBLIC], supervisor.pid if supervisor else 0)

@@ -28,7 +28,6 @@ _REMEDY = (
 )
 _WARNINGS_ONLY = 2
 """llama.cpp's verbosity; from 4 on it would log prompts."""
-_END_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class ModelServerOptions:
         slots: requests answered at once.
         slot_context_tokens: context of each.
         prompt_cache_mib: memory for prompts already evaluated.
+        stop_grace_s: seconds after SIGTERM until it ends by force.
     """
 
     port: int
@@ -50,6 +50,7 @@ class ModelServerOptions:
     slots: int
     slot_context_tokens: int
     prompt_cache_mib: int
+    stop_grace_s: float
 
 
 def find_weights(package: str = _PACKAGE) -> Path:
@@ -136,7 +137,7 @@ def run(options: ModelServerOptions) -> int:
         signal.signal(number, end)
     print(f"serving {MODEL_NAME} on http://{LOOPBACK}:{options.port}", flush=True)
     stop.wait()
-    end_by_force_after(_END_S)
+    end_by_force_after(options.stop_grace_s)
     server.close()
     signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
@@ -155,6 +156,7 @@ def read_options(arguments: Sequence[str]) -> ModelServerOptions:
     parser.add_argument("--slots", type=int, required=True, help="requests answered at once")
     parser.add_argument("--slot-context", type=int, required=True, help="tokens of each")
     parser.add_argument("--prompt-cache-mib", type=int, required=True)
+    parser.add_argument("--stop-grace-s", type=float, required=True, help="then it ends by force")
     parser.add_argument("--weights-package", default=_PACKAGE, help="package with the GGUF file")
     given = parser.parse_args(arguments)
     return ModelServerOptions(
@@ -164,6 +166,7 @@ def read_options(arguments: Sequence[str]) -> ModelServerOptions:
         slots=given.slots,
         slot_context_tokens=given.slot_context,
         prompt_cache_mib=given.prompt_cache_mib,
+        stop_grace_s=given.stop_grace_s,
     )
 
 

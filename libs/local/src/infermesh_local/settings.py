@@ -34,6 +34,7 @@ class LocalSettings(BaseModel):
         model_slots: requests the embedded model answers at once.
         model_slot_context_tokens: context of each of them.
         model_prompt_cache_mib: memory for prompts already evaluated.
+        model_stop_grace_s: how long the embedded model may take to end.
         envoy_concurrency: worker threads of Envoy.
         log_max_mib: size at which a log is turned over.
         log_backups: old logs kept of each process.
@@ -56,6 +57,7 @@ class LocalSettings(BaseModel):
     model_slots: int = Field(gt=0)
     model_slot_context_tokens: int = Field(gt=0)
     model_prompt_cache_mib: int = Field(ge=0)
+    model_stop_grace_s: float = Field(gt=0, lt=10)
     envoy_concurrency: int = Field(gt=0)
     log_max_mib: int = Field(gt=0)
     log_backups: int = Field(ge=0)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from infermesh_local.errors import StateUnusable
 from infermesh_local.processes import ProcessSpec, RunContext
 
-# In this format a quote or a backslash cannot be escaped in every place, and " ;" and " #" begin
-# a comment even inside quotes.
-_CANNOT_STAND = re.compile(r"[\x00-\x1f\x7f\"'\\]|\s[;#]")
+# In this format a quote, a backslash or a percent sign cannot be escaped in every place, and " ;"
+# and " #" begin a comment even inside quotes.
+_CANNOT_STAND = re.compile(r"[\x00-\x1f\x7f\"'\\%]|\s[;#]")
 # A process that ends sooner after its start is started again after 1, 2, 3 ... seconds;
 # one that ends later at once.
 _START_SECS = 3
@@ -97,10 +97,11 @@ def _section(name: str, values: Mapping[str, str]) -> str:
 
 
 def _plain(context: RunContext, text: str) -> str:
-    """`text` for a value: "%" begins an expansion unless it is doubled."""
+    """`text`, which needs no escaping."""
     if _CANNOT_STAND.search(text):
         raise StateUnusable(
             context.layout.root,
-            f"{text!r} holds a quote, a backslash, a control character, or ; or # after a space",
+            f"{text!r} holds a quote, a backslash, a percent sign, a control character, or ; or #"
+            " after a space",
         )
-    return text.replace("%", "%%")
+    return text

@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from infermesh_local import LocalMesh, LocalSettings, UpOptions
+from infermesh_local import LocalMesh, LocalSettings, MeshInfo, UpOptions
 from infermesh_local.process_table import processes_of
 from infermesh_local.testing import StandIn, StandInBlueprint
 
@@ -53,7 +53,9 @@ def start(settings: LocalSettings, make_mesh: MakeMesh) -> Iterator[Start]:
     yield run
     for program in started:
         program.kill()
-        program.communicate()
+        program.wait()
+        assert program.stdout is not None
+        program.stdout.close()
 
 
 def read_until(program: subprocess.Popen[str], text: str) -> None:
@@ -126,17 +128,21 @@ def test_the_mesh_outlives_a_caller_that_is_killed(start: Start, make_mesh: Make
     program = start()
     read_until(program, "http://")
     program.kill()
-    program.communicate()
+    program.wait()
     mesh = make_mesh(BLUEPRINT)
     assert mesh.status().ready
     mesh.down(lambda line: None)
     assert processes_of(mesh.state_dir) == []
 
 
-def test_signals_are_left_to_a_caller_outside_the_main_thread(
-    make_mesh: MakeMesh, tmp_path: Path
-) -> None:
+def test_signals_are_left_to_a_caller_outside_the_main_thread(make_mesh: MakeMesh) -> None:
     mesh = make_mesh(BLUEPRINT)
     before = signal.getsignal(signal.SIGTERM)
-    mesh.up(UpOptions(), lambda line: None)
-    assert signal.getsignal(signal.SIGTERM) is before
+    seen: list[object] = []
+
+    def ready(info: MeshInfo) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(mesh.up, UpOptions(), lambda line: None, ready).result(timeout=60)
+    assert seen == [before]

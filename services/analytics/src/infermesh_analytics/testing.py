@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import psycopg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh.analytics.v1 import events_pb2, ledger_pb2_grpc
 from infermesh.common.v1 import decision_pb2, money_pb2, usage_pb2
@@ -28,6 +30,13 @@ from infermesh_common.testing.settings import settings_for
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When events happen unless a test says otherwise."""
+DATABASE_SETTINGS = DatabaseSettings(
+    query_threads=2,
+    query_timeout_ms=10_000,
+    lock_timeout_ms=5_000,
+    connect_timeout_ms=2_000,
+    silence_timeout_ms=5_000,
+)
 
 
 @dataclass(frozen=True)
@@ -52,16 +61,10 @@ class LedgerDatabase:
         """A fresh, empty database of `server`."""
         return cls(server.create_database(), server)
 
-    def open(self, **changes: int) -> Database:
-        """The adapters' way in, with the settings of `changes`; the caller closes it."""
-        settings = DatabaseSettings(
-            query_threads=2,
-            query_timeout_ms=10_000,
-            lock_timeout_ms=5_000,
-            connect_timeout_ms=2_000,
-            silence_timeout_ms=5_000,
-        ).model_copy(update=changes)
-        return Database(self.url, self.server.password if self.server else None, settings)
+    def open(self) -> Database:
+        """The adapters' way in; the caller closes it."""
+        password = self.server.password if self.server else None
+        return Database(self.url, password, DATABASE_SETTINGS)
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:
         """Runs one statement beside the service and returns its rows."""
@@ -217,6 +220,15 @@ class RunningLedger:
         """What the readiness probe says."""
         answer = await self.health.Check(health_pb2.HealthCheckRequest(service="readiness"))
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def sample(self, name: str, **labels: str) -> float:
+        """Value of a metric as a scrape sees it; 0 when it was never touched."""
+        with urlopen(f"http://127.0.0.1:{self.server.metrics_port}/metrics", timeout=10) as page:
+            for family in text_string_to_metric_families(page.read().decode()):
+                for sample in family.samples:
+                    if sample.name == name and sample.labels == labels:
+                        return float(sample.value)
+        return 0.0
 
 
 @asynccontextmanager

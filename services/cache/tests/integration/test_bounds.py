@@ -146,7 +146,7 @@ MODELS = st.sampled_from(("m1", "m2"))
 TAGS = st.sets(st.sampled_from(("t1", "t2", "t3")), max_size=3)
 STORE = st.tuples(st.just("store"), QUESTIONS, MODELS, TAGS, st.integers(1, 900))
 REMOVE = st.one_of(
-    st.tuples(st.just("question"), QUESTIONS),
+    st.tuples(st.just("fingerprint"), QUESTIONS),
     st.tuples(st.just("model"), MODELS),
     st.tuples(st.just("tag"), st.sampled_from(("t1", "t2", "t3"))),
 )
@@ -158,7 +158,7 @@ def selected(model: Model, kind: str, value: str) -> set[str]:
     return {
         question
         for question, (name, tags, _) in model.items()
-        if (kind == "question" and value == question)
+        if (kind == "fingerprint" and value == question)
         or (kind == "model" and value == name)
         or (kind == "tag" and value in tags)
     }
@@ -206,16 +206,12 @@ async def test_counts_and_indexes_are_right_after_any_sequence(
         else:
             kind, value = str(step[0]), str(step[1])
             gone = selected(model, kind, value)
-            question_, model_, tag_ = (
-                value if kind == k else None for k in ("question", "model", "tag")
-            )
-            count = await caller.invalidate(question=question_, model=model_, tag=tag_)
+            count = await caller.invalidate(kind, value)
             assert count == len(gone)
             for question in gone:
                 del model[question]
         assert (await caller.stats()).entries == len(model)
         check_indexes(redis_server, len(model))
     for kind, value in (("model", "m1"), ("model", "m2"), ("tag", "t1"), ("tag", "t3")):
-        model_, tag_ = (value if kind == k else None for k in ("model", "tag"))
-        count = await caller.invalidate(model=model_, tag=tag_, dry_run=True)
+        count = await caller.invalidate(kind, value, dry_run=True)
         assert count == len(selected(model, kind, value))

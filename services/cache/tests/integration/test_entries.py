@@ -56,7 +56,7 @@ async def test_a_replacement_raises_the_version_and_is_not_counted_twice(
         assert (await caller.lookup("q")).hit.body == body
     stats = await caller.stats()
     assert stats.entries == 1
-    assert [await caller.invalidate(tag=f"t{n}", dry_run=True) for n in (1, 2, 3)] == [0, 0, 1]
+    assert [await caller.invalidate("tag", f"t{n}", dry_run=True) for n in (1, 2, 3)] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("size", [2_000, 300_000])

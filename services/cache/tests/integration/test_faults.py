@@ -13,12 +13,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from infermesh_common.testing.servers import RedisServer, eventually
 
 if TYPE_CHECKING:
-    from services.cache.tests.conftest import Caller, Mesh, Replica
+    from services.cache.tests.conftest import Mesh
 
 Reason = Callable[[grpc.aio.AioRpcError], str]
 FAILURES = {"REDIS_TIMEOUT", "REDIS_UNAVAILABLE", "REDIS_CIRCUIT_OPEN"}
 CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-IMPATIENT = {"timeout_ms": 250, "breaker": {"open_ms": 200}}
+TIMEOUT_MS = 250
+BREAKER = {"open_ms": 200}
 
 
 async def failure(work: Callable[[], object], reason_of: Reason) -> str:
@@ -36,7 +37,7 @@ async def failure(work: Callable[[], object], reason_of: Reason) -> str:
 async def test_a_paused_redis_fails_lookups_within_their_timeout_and_the_breaker_closes_again(
     mesh: Mesh, own_redis: RedisServer, reason_of: Reason
 ) -> None:
-    replica = await mesh.start(own_redis, **IMPATIENT)
+    replica = await mesh.start(own_redis, timeout_ms=TIMEOUT_MS, breaker=BREAKER)
     caller = replica.caller()
 
     async def answers() -> bool:
@@ -67,7 +68,7 @@ async def test_a_paused_redis_fails_lookups_within_their_timeout_and_the_breaker
 async def test_every_operation_fails_fast_when_redis_is_down(
     mesh: Mesh, own_redis: RedisServer, reason_of: Reason
 ) -> None:
-    replica = await mesh.start(own_redis, **IMPATIENT)
+    replica = await mesh.start(own_redis, timeout_ms=TIMEOUT_MS, breaker=BREAKER)
     caller = replica.caller()
     own_redis.stop()
     operations: list[Callable[[], object]] = [
@@ -76,8 +77,8 @@ async def test_every_operation_fails_fast_when_redis_is_down(
         lambda: caller.renew("q", "token"),
         lambda: caller.release("q", "token"),
         lambda: caller.invalidate(),
-        lambda: caller.invalidate(question="q"),
-        lambda: caller.invalidate(tag="t", dry_run=True),
+        lambda: caller.invalidate("fingerprint", "q"),
+        lambda: caller.invalidate("tag", "t", dry_run=True),
         lambda: caller.stats(),
     ]
     for operation in operations:
@@ -94,7 +95,9 @@ async def test_every_operation_fails_fast_when_redis_is_down(
 async def test_those_who_wait_are_released_when_redis_goes(
     mesh: Mesh, own_redis: RedisServer, reason_of: Reason, fault: str
 ) -> None:
-    replica = await mesh.start(own_redis, flights={"poll_ms": 200}, **IMPATIENT)
+    replica = await mesh.start(
+        own_redis, flights={"poll_ms": 200}, timeout_ms=TIMEOUT_MS, breaker=BREAKER
+    )
     caller = replica.caller()
 
     async def leads() -> bool:
@@ -167,18 +170,20 @@ async def test_a_service_without_redis_is_not_ready_and_gets_ready_with_it(
     mesh: Mesh, own_redis: RedisServer
 ) -> None:
     own_redis.stop()
-    replica = await mesh.start(own_redis, **IMPATIENT)
+    replica = await mesh.start(own_redis, timeout_ms=TIMEOUT_MS, breaker=BREAKER)
     health = health_pb2_grpc.HealthStub(replica.channel)
 
     async def status(service: str) -> int:
         request = health_pb2.HealthCheckRequest(service=service)
         return int((await health.Check(request)).status)
 
+    serving = int(health_pb2.HealthCheckResponse.SERVING)
+
     async def ready() -> bool:
-        return await status("readiness") == health_pb2.HealthCheckResponse.SERVING
+        return await status("readiness") == serving
 
     assert not await ready()
-    assert await status("liveness") == health_pb2.HealthCheckResponse.SERVING
+    assert await status("liveness") == serving
     own_redis.start()
     await eventually(ready)
 

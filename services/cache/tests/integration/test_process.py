@@ -19,7 +19,10 @@ from infermesh_common.testing.servers import RedisServer, eventually, free_port
 from infermesh_common.testing.settings import INTERNAL_TOKEN
 
 if TYPE_CHECKING:
-    from services.cache.tests.conftest import Caller, Mesh, Replica
+    from services.cache.tests.conftest import Caller, Mesh
+
+# Nothing but lookups runs a script.
+UNSWEPT = {"sweep_interval_ms": 600_000}
 
 
 @asynccontextmanager
@@ -32,7 +35,7 @@ async def process(
     deployment = yaml.safe_load(config.read_text())
     deployment["common"]["server"].update(listen_address=f"127.0.0.1:{port}", drain_ms=100)
     deployment["common"]["server"].update(stop_grace_ms=30_000)
-    deployment["cache"] = {"redis": {"operation_timeout_ms": 10_000}}
+    deployment["cache"] = {"redis": {"operation_timeout_ms": 10_000}, "entries": UNSWEPT}
     config.write_text(yaml.safe_dump(deployment))
     started = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -50,8 +53,9 @@ async def process(
 
 
 async def test_on_sigterm_those_who_wait_still_get_their_answer(
-    mesh: Mesh, redis_server: RedisServer, replica: Replica
+    mesh: Mesh, redis_server: RedisServer
 ) -> None:
+    replica = await mesh.start(redis_server, flights={"lease_ttl_ms": 600_000}, entries=UNSWEPT)
     leader = replica.caller()
     token = await leader.lead("q")
     port = free_port()

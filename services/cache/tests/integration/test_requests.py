@@ -15,8 +15,9 @@ from infermesh.common.v1 import usage_pb2
 if TYPE_CHECKING:
     from services.cache.tests.conftest import Caller, Replica
 
+    Stub = Callable[[Caller], Awaitable[object]]
+
 Reason = Callable[[grpc.aio.AioRpcError], str]
-Stub = Callable[["Caller"], Awaitable[object]]
 PRINT = b"f" * 32
 
 
@@ -67,8 +68,8 @@ REFUSED: list[tuple[str, Stub, str]] = [
     ("release nothing", lambda c: c.release("q", ""), "LEASE_TOKEN_INVALID/lease_token"),
     ("no selector", invalidate(cache_pb2.InvalidateRequest()), "SELECTOR_MISSING/selector"),
     ("not all", invalidate(cache_pb2.InvalidateRequest(all=False)), "SELECTOR_MISSING/selector"),
-    ("empty model", lambda c: c.invalidate(model=""), "NAME_INVALID/model"),
-    ("empty tag selected", lambda c: c.invalidate(tag=""), "TAG_INVALID/tag"),
+    ("empty model", lambda c: c.invalidate("model"), "NAME_INVALID/model"),
+    ("empty tag selected", lambda c: c.invalidate("tag"), "TAG_INVALID/tag"),
     (
         "not hexadecimal",
         invalidate(cache_pb2.InvalidateRequest(fingerprint="zz")),

@@ -17,6 +17,7 @@ from infermesh.governance.v1 import (
     tenants_pb2,
     tenants_pb2_grpc,
 )
+from infermesh_common.background import end_tasks
 from infermesh_common.errors import InfermeshError, from_rpc_error
 from infermesh_common.identity.directory import INTERNAL_TOKEN_HEADER, IdentityDirectory
 from infermesh_common.identity.watch import IdentityWatcher
@@ -143,8 +144,8 @@ class Deployment:
         """Removes a resource."""
         self._file(kind, name).unlink()
 
-    def settings(self, redis: RedisServer, **values: object) -> GovernanceSettings:
-        """Settings of a replica on that Redis."""
+    def settings(self, redis: RedisServer, /, **values: object) -> GovernanceSettings:
+        """Settings of a replica on that Redis; `values` are of governance's section."""
         return settings_for(
             GovernanceSettings,
             "governance",
@@ -155,7 +156,7 @@ class Deployment:
             **values,
         )
 
-    async def start(self, redis: RedisServer, **values: object) -> OwnReplica:
+    async def start(self, redis: RedisServer, /, **values: object) -> OwnReplica:
         """A started replica; not necessarily ready."""
         server = await self._stack.enter_async_context(bootstrap(self.settings(redis, **values)))
         await server.start()
@@ -164,7 +165,7 @@ class Deployment:
         channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(target))
         return OwnReplica(channel, target, server.metrics_port, server)
 
-    async def ready(self, redis: RedisServer, **values: object) -> OwnReplica:
+    async def ready(self, redis: RedisServer, /, **values: object) -> OwnReplica:
         """A started replica that lets its operator in."""
         replica = await self.start(redis, **values)
         await eventually(lambda: replica.admits(self.operator_key), what="replica is ready")
@@ -181,7 +182,7 @@ class Deployment:
             channel, directory, internal_token=INTERNAL_TOKEN, watcher="a-service"
         )
         task = asyncio.create_task(watcher.run())
-        self._stack.callback(task.cancel)
+        self._stack.push_async_callback(end_tasks, [task])
         await eventually(lambda: accepts(directory, self.operator_key), what="watcher follows")
         return directory
 

@@ -43,11 +43,18 @@ class ScriptedUpstream(grpc.GenericRpcHandler):
         self.calls: list[Call] = []
         self.port = 0
         self._behaviours: dict[str, Behaviour] = {}
+        self._streamed: set[str] = set()
         self._server: grpc.aio.Server | None = None
 
-    def script(self, method: str, behaviour: Behaviour) -> None:
-        """Makes `behaviour` answer a method, named like "/package.Service/Method"."""
+    def script(self, method: str, behaviour: Behaviour, *, streamed_request: bool = False) -> None:
+        """Makes `behaviour` answer a method, named like "/package.Service/Method".
+
+        With `streamed_request` it is called when the last message has arrived; `Call.request` is
+        then all of them in a row.
+        """
         self._behaviours[method] = behaviour
+        if streamed_request:
+            self._streamed.add(method)
 
     def reset(self) -> None:
         """Forgets scripts and calls."""
@@ -88,4 +95,11 @@ class ScriptedUpstream(grpc.GenericRpcHandler):
                 call.cancelled.set()
                 raise
 
+        async def collect(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            whole = b"".join([request async for request in requests])
+            async for message in serve(whole, context):
+                yield message
+
+        if method in self._streamed:
+            return grpc.stream_stream_rpc_method_handler(collect)
         return grpc.unary_stream_rpc_method_handler(serve)

@@ -22,7 +22,7 @@ def stats(context: typer.Context, as_json: JsonOption = False) -> None:
     shown = table(*names, numeric=names)
     counts = (found.entries, found.stored_bytes, found.limit_bytes, found.epoch)
     shown.add_row(*map(str, counts))
-    console().print(shown)
+    console().print(shown, soft_wrap=False)
 
 
 @cache.command()

@@ -36,16 +36,19 @@ def explain(
         print_json(event)
         return
     out = console()
-    out.print(_facts(event))
+    out.print(_facts(event), soft_wrap=False)
     if event.decision.candidates:
-        out.print(_candidates(event.decision))
+        out.print()
+        out.print(_candidates(event.decision), soft_wrap=False)
     if event.decision.stages:
-        out.print(_stages(event.decision, "█" if out.encoding.startswith("utf") else "#"))
+        out.print()
+        block = "█" if out.encoding.startswith("utf") else "#"
+        out.print(_stages(event.decision, block), soft_wrap=False)
 
 
 def _facts(event: UsageEvent) -> "Table":
     decision = event.decision
-    shown = table(f"inference {event.event_id}", "")
+    shown = table("inference", event.event_id)
     for name, value in (
         ("asked", f"{moment(event.request_time, never='-')} by {_caller(event)}"),
         ("for", f"{event.requested_model or 'auto'} ({event.protocol}, task {event.task or '-'})"),

@@ -127,15 +127,19 @@ def conversation(system: str, prompt: str) -> list[Message]:
 def show(stream: "InferStream") -> None:
     """Prints an answer to stdout as it comes; unchanged when stdout is not a terminal."""
     on_terminal = sys.stdout.isatty()
-    for piece in stream:
-        sys.stdout.write(printable(piece) if on_terminal else piece)
-        sys.stdout.flush()
+    shown = False
+    try:
+        for piece in stream:
+            sys.stdout.write(printable(piece) if on_terminal else piece)
+            sys.stdout.flush()
+            shown = True
+    finally:
+        # Also of an answer that breaks off: the error has a line of its own.
+        if shown:
+            print(flush=True)
     for call in stream.result.message.tool_calls:
-        line = f"{call.name}({call.arguments})\n"
-        sys.stdout.write(printable(line) if on_terminal else line)
-    if stream.result.text:
-        sys.stdout.write("\n")
-    sys.stdout.flush()
+        line = f"{call.name}({call.arguments})"
+        print(printable(line) if on_terminal else line, flush=True)
 
 
 def print_summary(result: InferResult) -> None:

@@ -4,7 +4,7 @@ It depends on this package and on every service, so it is looked for when a comm
 is no dependency of this one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -22,11 +22,12 @@ from infermesh.cli.local_mesh import (
 PACKAGE = "infermesh_local"
 
 
-def load_installed(state_dir: Path | None) -> LocalMesh | None:
+def load_installed(state_dir: Path | None, package: str = PACKAGE) -> LocalMesh | None:
     """The installed local mode's mesh.
 
     Args:
         state_dir: folder of its state; None: the default one.
+        package: that offers it.
 
     Returns:
         None when local mode is not installed.
@@ -35,9 +36,9 @@ def load_installed(state_dir: Path | None) -> LocalMesh | None:
         LocalMeshFailed: it is installed incompletely, or its settings cannot be used.
     """
     try:
-        module = import_module(PACKAGE)
+        module = import_module(package)
     except ModuleNotFoundError as error:
-        if error.name == PACKAGE:
+        if error.name == package:
             return None
         raise LocalMeshFailed(
             f"infermesh-local is installed without {error.name}: pip install infermesh-local"
@@ -61,11 +62,18 @@ class InstalledMesh:
         with self._failing():
             self._mesh = module.LocalMesh(state_dir)
 
-    def up(self, port: int | None, progress: Progress) -> MeshInfo:
-        """Starts it in the background."""
+    def up(
+        self,
+        *,
+        port: int | None,
+        foreground: bool,
+        progress: Progress,
+        ready: Callable[[MeshInfo], None],
+    ) -> None:
+        """Starts it."""
         with self._failing():
-            info: MeshInfo = self._mesh.up(self._module.UpOptions(port=port), progress)
-            return info
+            options = self._module.UpOptions(port=port, foreground=foreground)
+            self._mesh.up(options, progress, ready)
 
     def down(self, progress: Progress) -> None:
         """Stops everything."""

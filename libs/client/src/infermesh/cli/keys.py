@@ -66,7 +66,7 @@ def list_keys(
             moment(each.expire_time, never="never"),
             moment(each.revoke_time, never="no"),
         )
-    console().print(shown if found else "There are no keys.")
+    console().print(shown if found else "There are no keys.", soft_wrap=False)
 
 
 @keys.command()
@@ -94,4 +94,4 @@ def tenants(context: typer.Context, as_json: JsonOption = False) -> None:
     shown = table("tenant", "name", "suspended")
     for each in found:
         shown.add_row(each.name, printable(each.display_name), "yes" if each.suspended else "no")
-    console().print(shown if found else "There are no tenants.")
+    console().print(shown if found else "There are no tenants.", soft_wrap=False)

@@ -123,12 +123,21 @@ class Finding(Protocol):
 class LocalMesh(Protocol):
     """The mesh of one state folder. Every method raises LocalMeshFailed."""
 
-    def up(self, port: int | None, progress: Progress) -> MeshInfo:
-        """Starts it in the background and returns when it is ready; undoes an interrupted start.
+    def up(
+        self,
+        *,
+        port: int | None,
+        foreground: bool,
+        progress: Progress,
+        ready: Callable[[MeshInfo], None],
+    ) -> None:
+        """Starts it. Ctrl-C and SIGTERM undo a start under way and end a mesh in the foreground.
 
         Args:
             port: for clients; None: the default one when it is free, else a free one.
+            foreground: return when the mesh has ended, and leave nothing behind.
             progress: is told each step.
+            ready: is called once when the mesh can be used.
         """
 
     def down(self, progress: Progress) -> None:

@@ -1,23 +1,22 @@
 """`infermesh up`, `down`, `status`, `logs` and `doctor`: the mesh on this machine."""
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Annotated, TypeAlias
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
 from infermesh.cli.connection import settings_of
 from infermesh.cli.exits import OTHER, UNAVAILABLE
-from infermesh.cli.local_mesh import LocalMesh, LocalMeshFailed, MeshInfo, Progress
+from infermesh.cli.local_mesh import LocalMesh, LocalMeshFailed, MeshInfo
 from infermesh.cli.output import JsonOption, console, print_json, table
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _NOT_INSTALLED = "Local mode is not installed: pip install infermesh-local"
-# Not every operating system has all of them.
-_SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")]
-_Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 
 def up(
@@ -28,31 +27,25 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
 ) -> None:
     """Start a mesh on this machine; Ctrl-C stops all of it."""
-    with _local_mesh(context) as mesh, _handling(_interrupt):
-        with _progress() as progress:
-            info = mesh.up(port, progress)
-        if detach:
-            _print_ready(info, "infermesh down")
-            return
-        try:
-            _print_ready(info, "Ctrl-C, or infermesh down in another terminal")
-            # Ends when the mesh does, be it by `infermesh down` in another terminal.
-            for _ in mesh.logs(None, 0, True):
-                pass
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-        finally:
-            # Half a clean-up would leave processes behind; it has deadlines of its own.
-            with _handling(_ignore):
-                _stop_what_runs(mesh)
+    stop = "infermesh down" if detach else "Ctrl-C, or infermesh down in another terminal"
+    with _local_mesh(context) as mesh, Steps(console(stderr=True)) as steps:
+
+        def ready(info: MeshInfo) -> None:
+            # From here on nothing is under way that a spinner could show.
+            steps.rest()
+            _print_ready(info, stop)
+
+        mesh.up(port=port, foreground=not detach, progress=steps.tell, ready=ready)
+    if not detach:
+        console().print("The mesh is stopped.")
 
 
 def down(context: typer.Context) -> None:
     """Stop the mesh on this machine."""
     with _local_mesh(context) as mesh:
-        with _progress() as progress:
-            mesh.down(progress)
-        console().print("The mesh is stopped.")
+        with Steps(console(stderr=True)) as steps:
+            mesh.down(steps.tell)
+    console().print("The mesh is stopped.")
 
 
 def status(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -82,7 +75,7 @@ def status(context: typer.Context, as_json: JsonOption = False) -> None:
             ready = "yes" if each.ready else "no"
             shown.add_row(each.name, each.state, pid, f"{each.uptime_s} s", ready, each.detail)
         if found.processes:
-            out.print(shown)
+            out.print(shown, soft_wrap=False)
     if not found.ready:
         raise typer.Exit(UNAVAILABLE)
 
@@ -130,20 +123,40 @@ def _local_mesh(context: typer.Context) -> Iterator[LocalMesh]:
         raise typer.Exit(OTHER) from error
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Tells steps on stderr, with a spinner when that is a terminal."""
-    out = console(stderr=True)
-    if not out.is_terminal:
-        yield out.print
-        return
-    with out.status("") as spinner:
+class Steps:
+    """Tells steps, with a spinner on the last one when they are told to a terminal.
 
-        def step(line: str) -> None:
-            out.print(line, style="dim")
-            spinner.update(line)
+    Args:
+        out: where to.
+    """
 
-        yield step
+    def __init__(self, out: "Console") -> None:
+        self._out = out
+        self._spinner = self._out.status("") if self._out.is_terminal else None
+
+    def tell(self, line: str) -> None:
+        """Tells the next step."""
+        self._out.print(line, style="dim")
+        if self._spinner is not None:
+            self._spinner.update(line)
+
+    def rest(self) -> None:
+        """Ends the spinner; steps can still be told."""
+        if self._spinner is not None:
+            self._spinner.stop()
+
+    def __enter__(self) -> Self:
+        if self._spinner is not None:
+            self._spinner.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.rest()
 
 
 def _print_ready(info: MeshInfo, stop: str) -> None:
@@ -160,30 +173,3 @@ def _print_ready(info: MeshInfo, stop: str) -> None:
         f"Stop            {stop}"
     )
     sys.stdout.flush()
-
-
-def _stop_what_runs(mesh: LocalMesh) -> None:
-    found = mesh.status()
-    if found.running or found.left_behind:
-        with _progress() as progress:
-            mesh.down(progress)
-    console().print("The mesh is stopped.")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Nothing: what is under way ends by itself."""
-
-
-@contextmanager
-def _handling(handler: _Handler) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and the closing of the terminal go to `handler` while the block runs."""
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

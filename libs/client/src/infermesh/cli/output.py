@@ -25,12 +25,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Where to print. Never interprets markup: what is printed comes from elsewhere."""
+    """Where to print. Never interprets markup, for what is printed comes from elsewhere, and
+    breaks no lines, for they hold paths and ids to copy; tables want `soft_wrap=False`."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _NO_WIDTH
-    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+    return Console(
+        file=stream, markup=False, highlight=False, emoji=False, soft_wrap=True, width=width
+    )
 
 
 def table(*columns: str, numeric: Sequence[str] = ()) -> "Table":
@@ -38,7 +41,7 @@ def table(*columns: str, numeric: Sequence[str] = ()) -> "Table":
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         made.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     return made
@@ -80,7 +83,8 @@ def money(amount: Decimal | None, currency: str) -> str:
     if amount is None:
         return "unknown"
     sign = "-" if amount < 0 else ""
-    return f"{sign}${abs(amount):f}" if currency in ("", "USD") else f"{amount:f} {currency}"
+    # Not abs(): it rounds to the context's precision.
+    return f"{sign}${amount.copy_abs():f}" if currency in ("", "USD") else f"{amount:f} {currency}"
 
 
 def milliseconds(duration_ms: float) -> str:

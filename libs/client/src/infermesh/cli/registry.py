@@ -36,7 +36,7 @@ def models(context: typer.Context, as_json: JsonOption = False) -> None:
             "not stated" if each.latency_ms is None else f"{each.latency_ms} ms",
             "known" if each.priced else "unknown",
         )
-    console().print(shown if found else "No models are registered.")
+    console().print(shown if found else "No models are registered.", soft_wrap=False)
 
 
 def health(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -55,6 +55,7 @@ def health(context: typer.Context, as_json: JsonOption = False) -> None:
             f" configuration {found.configuration_revision or 'unknown'})"
         )
         if found.dependencies:
-            out.print(shown)
+            out.print()
+            out.print(shown, soft_wrap=False)
     if found.status not in ("SERVING", "DEGRADED"):
         raise typer.Exit(UNAVAILABLE)

@@ -16,10 +16,10 @@ from infermesh.records import Dimension, UsageFilter, UsageRow
 _AGO = re.compile(r"(\d{1,5})([dh])", re.ASCII)
 _NUMBERS = (
     "requests",
-    "cache hits",
+    "hits",
     "hit rate",
-    "failures",
-    "tokens billed",
+    "failed",
+    "tokens",
     "cost",
     "baseline",
     "saved",
@@ -71,7 +71,7 @@ def _print(by: Sequence[Dimension], rows: Sequence[UsageRow], totals: UsageRow) 
     labels = ["total", *[""] * (len(by) - 1)] if by else []
     shown.add_row(*labels, *_cells(totals), style="bold")
     out = console()
-    out.print(shown)
+    out.print(shown, soft_wrap=False)
     if totals.unpriced_requests:
         out.print(
             f"{totals.unpriced_requests} of the requests have an unknown cost"

@@ -65,6 +65,8 @@ class IdentityDirectory:
             }
             self._suspended = {t.tenant: t.suspended for t in message.snapshot.tenants}
             self.version = message.version
+        elif self._confirmed_at is None:
+            return  # there is nothing yet that it could confirm
         if message.version == self.version:
             staleness_s = message.staleness.ToMicroseconds() / 1_000_000
             self._confirmed_at = self._monotonic() - staleness_s

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from infermesh_common.background import end_tasks
 from infermesh_common.identity.directory import IdentityDirectory
 from infermesh_common.identity.model import Role
 from infermesh_common.identity.watch import IdentityWatcher
@@ -147,7 +148,5 @@ async def service_kit(
     try:
         yield kit
     finally:
-        for task in kit._tasks:
-            task.cancel()
-        await asyncio.gather(*kit._tasks, return_exceptions=True)
+        await end_tasks(kit._tasks)
         await channels.close()

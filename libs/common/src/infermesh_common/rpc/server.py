@@ -11,6 +11,7 @@ import uvloop
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from infermesh_common.background import end_tasks
 from infermesh_common.rpc.health import Health
 from infermesh_common.rpc.pipeline import ServerPipeline
 from infermesh_common.settings import ServerSettings
@@ -91,9 +92,7 @@ class GrpcServer:
         await self._health.drain()
         await asyncio.sleep(self._settings.drain_ms / 1000)
         await self.grpc.stop(self._settings.stop_grace_ms / 1000)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)
         await asyncio.to_thread(self._tracing.close)

@@ -50,10 +50,10 @@ class Metrics:
         return metric
 
     def _get(self, name: str, kind: Kind) -> Counter | Gauge | Histogram:
+        spec = METRICS.get(name)
+        if spec is None or spec.kind is not kind:
+            raise UndeclaredMetric(f"{name} is not declared as a {kind.value}")
         if name not in self._made:
-            spec = METRICS.get(name)
-            if spec is None or spec.kind is not kind:
-                raise UndeclaredMetric(f"{name} is not declared as a {kind.value}")
             self._made[name] = self._make(spec)
         return self._made[name]
 

@@ -80,7 +80,7 @@ class Tracing:
         try:
             yield span
         except Exception as error:
-            span.record_exception(error)
+            # Not record_exception: the text of an error may quote a prompt.
             span.set_status(trace.StatusCode.ERROR, type(error).__name__)
             raise
         finally:

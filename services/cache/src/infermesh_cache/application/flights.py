@@ -10,6 +10,7 @@ import structlog
 from infermesh_cache.domain.keys import Slot
 from infermesh_cache.domain.outcomes import Hit, InFlight, Lease
 from infermesh_cache.ports import FlightStore
+from infermesh_common.background import end_tasks
 from infermesh_common.errors import InfermeshError, Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -100,9 +101,7 @@ class Flights:
 
     async def close(self) -> None:
         """Ends all waiting."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(tuple(self._tasks))
 
     def _join(self, slot: Slot, seen: InFlight, waiter: _Waiter) -> _Flight:
         flight = self._flights.get(slot.lease_key)

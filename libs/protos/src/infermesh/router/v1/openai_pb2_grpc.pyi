@@ -40,6 +40,11 @@ class OpenAIServiceStub:
     CreateChatCompletion: _grpc.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
     """One message without `"stream": true`, server-sent events with it."""
     CreateEmbedding: _grpc.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    RefuseLargeBody: _grpc.StreamUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    """Reads a body that is too large to its end, keeps nothing of it, and fails with REQUEST_TOO_LARGE.
+    Envoy sends such bodies here, because clients that write before they read would otherwise see a
+    broken connection instead of the error.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_empty_pb2.Empty, _httpbody_pb2.HttpBody]
     GetModel: _grpc.UnaryUnaryMultiCallable[_openai_pb2.GetModelRequest, _httpbody_pb2.HttpBody]
 
@@ -53,6 +58,11 @@ class OpenAIServiceAsyncStub(OpenAIServiceStub):
     CreateChatCompletion: _aio.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """One message without `"stream": true`, server-sent events with it."""
     CreateEmbedding: _aio.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    RefuseLargeBody: _aio.StreamUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Reads a body that is too large to its end, keeps nothing of it, and fails with REQUEST_TOO_LARGE.
+    Envoy sends such bodies here, because clients that write before they read would otherwise see a
+    broken connection instead of the error.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_empty_pb2.Empty, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     GetModel: _aio.UnaryUnaryMultiCallable[_openai_pb2.GetModelRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
 
@@ -75,6 +85,17 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _httpbody_pb2.HttpBody,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]: ...
+
+    @_abc_1.abstractmethod
+    def RefuseLargeBody(
+        self,
+        request_iterator: _MaybeAsyncIterator[_httpbody_pb2.HttpBody],
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Reads a body that is too large to its end, keeps nothing of it, and fails with REQUEST_TOO_LARGE.
+        Envoy sends such bodies here, because clients that write before they read would otherwise see a
+        broken connection instead of the error.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

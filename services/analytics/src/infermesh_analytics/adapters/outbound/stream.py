@@ -3,6 +3,7 @@
 Written for Redis 6.2, the oldest supported. Scripts stand in `lua/`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -134,9 +135,14 @@ def _script(redis: Redis, name: str) -> AsyncScript:
 
 async def _guarded(call: Awaitable[T]) -> T:
     try:
-        return await call
+        result = await call
     except FAILURES as error:
         raise StreamUnavailable(type(error).__name__) from error
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        # The client's asyncio.wait_for swallows, in Python 3.11, a cancellation that meets the
+        # end of a write; what was read is pending and comes again.
+        raise asyncio.CancelledError
+    return result
 
 
 def _group_exists(error: BaseException | None) -> bool:

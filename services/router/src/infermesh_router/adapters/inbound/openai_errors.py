@@ -21,6 +21,8 @@ _TYPES = {
     grpc.StatusCode.PERMISSION_DENIED: "permission_error",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "rate_limit_error",
 }
+# HTTP statuses that no gRPC status stands for.
+_EXACT_STATUS = {"REQUEST_TOO_LARGE": "413"}
 # Headers of a response have a limit of their own.
 _LONGEST_BODY_BYTES = 6000
 
@@ -46,6 +48,8 @@ def error_trailers(call: RequestContext, error: InfermeshError) -> Trailers:
             short["error"] = {**_inner(short), "message": error.message[:300]}
             body = ascii_json(short)
         trailers.append((_TRAILER, body))
+        if error.reason in _EXACT_STATUS:
+            trailers.append(("x-infermesh-status", _EXACT_STATUS[error.reason]))
     if error.retry_after_s is not None:
         trailers.append(("retry-after", str(max(1, round(error.retry_after_s)))))
     return tuple(trailers)

@@ -97,11 +97,22 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         tenant = registry.tenant(_tenant_member(current()).tenant)
         return _json(_model_object(registry.resolve(request.model, tenant)))
 
+    async def RefuseLargeBody(
+        self, request_iterator: AsyncIterator[httpbody_pb2.HttpBody], context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """Any path, with a body that is too large."""
+        async for _ in request_iterator:
+            pass
+        raise self._too_large()
+
+    def _too_large(self) -> InvalidArgument:
+        return InvalidArgument(
+            "REQUEST_TOO_LARGE", f"The body is larger than {self._max_request_bytes} bytes."
+        )
+
     def _parse(self, request: httpbody_pb2.HttpBody) -> JsonObject:
         if len(request.data) > self._max_request_bytes:
-            raise InvalidArgument(
-                "REQUEST_TOO_LARGE", f"The body exceeds {self._max_request_bytes} bytes."
-            )
+            raise self._too_large()
         try:
             body = orjson.loads(request.data)
         except orjson.JSONDecodeError as error:

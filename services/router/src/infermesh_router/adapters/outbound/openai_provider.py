@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -58,9 +60,11 @@ class OpenAIProvider:
                 total=None, sock_connect=timeouts.connect_ms / 1000, sock_read=None
             ),
             auto_decompress=True,
-            trust_env=True,
+            # It would read ~/.netrc at each call; proxies are looked up once, below.
+            trust_env=False,
             raise_for_status=False,
         )
+        self._proxy = _proxy_for(self._spec.base_url)
 
     async def close(self) -> None:
         """Closes its connections; calls under way fail."""
@@ -154,6 +158,7 @@ class OpenAIProvider:
             headers=self._headers(),
             params=self._spec.query or None,
             allow_redirects=False,
+            proxy=self._proxy,
         )
         if response.status < 300:
             return response
@@ -200,3 +205,11 @@ class OpenAIProvider:
 
     def _failed(self, reason: str, what: str) -> InfermeshError:
         return Unavailable(reason, f"The provider {self.provider.name} {what}.")
+
+
+def _proxy_for(base_url: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY ask for."""
+    parts = urllib.parse.urlsplit(base_url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

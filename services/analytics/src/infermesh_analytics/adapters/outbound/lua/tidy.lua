@@ -49,4 +49,5 @@ local unread = #redis.call('XRANGE', KEYS[1], '(' .. read, '+', 'COUNT', bound)
 if unread < bound then
   return unread
 end
-return math.max(unread, redis.call('XLEN', KEYS[1]) - math.max(pending, 1))
+local kept = read == '0-0' and 0 or math.max(pending, 1)
+return math.max(unread, redis.call('XLEN', KEYS[1]) - kept)
