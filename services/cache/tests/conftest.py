@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -18,11 +18,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
 from infermesh.common.v1 import usage_pb2
+from infermesh_cache.adapters.outbound.codec import EntryCodec
+from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
 from infermesh_cache.bootstrap import bootstrap
 from infermesh_cache.domain.keys import Slot
 from infermesh_cache.settings import CacheSettings
 from infermesh_common.identity.model import Role
+from infermesh_common.redis import create_redis
+from infermesh_common.resilience import Dependency
 from infermesh_common.rpc.server import GrpcServer
+from infermesh_common.settings import BreakerSettings
+from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.identity import FakeGovernance, bearer
 from infermesh_common.testing.resources import Document, resource
 from infermesh_common.testing.servers import RedisServer
@@ -243,6 +249,33 @@ async def mesh(tmp_path: Path, governance: FakeGovernance) -> AsyncIterator[Mesh
 async def replica(mesh: Mesh, redis_server: RedisServer) -> Replica:
     """A replica on the shared Redis."""
     return await mesh.start(redis_server)
+
+
+@pytest.fixture
+def codec() -> Iterator[EntryCodec]:
+    """A codec that compresses and offloads early."""
+    codec = EntryCodec(compress_above_bytes=100, offload_above_bytes=1000, threads=1)
+    yield codec
+    codec.close()
+
+
+@pytest.fixture
+async def entries(
+    redis_server: RedisServer, metrics: Metrics, codec: EntryCodec
+) -> AsyncIterator[RedisEntryStore]:
+    """Entries on the shared Redis, without a service around them."""
+    redis = create_redis(redis_server.settings(operation_timeout_ms=10_000))
+    breaker = BreakerSettings(failure_threshold=5, open_ms=1000, max_concurrent=64)
+    yield RedisEntryStore(
+        redis,
+        await Dependency.create("redis", breaker, metrics),
+        codec,
+        metrics,
+        timeout_ms=10_000,
+        lru_resolution_ms=0,
+        batch=100,
+    )
+    await redis.aclose()
 
 
 @pytest.fixture

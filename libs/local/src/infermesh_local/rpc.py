@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TIMEOUT_S = 5.0
+_TOO_SOON = "Exited too quickly"
 
 
 class Unreachable(Exception):
@@ -90,8 +91,10 @@ def _state(entry: dict[str, str | int]) -> ProcessState:
     state = str(entry["statename"])
     running = state in ("RUNNING", "STARTING", "STOPPING")
     detail = str(entry["spawnerr"])
-    if not detail and state in ("EXITED", "BACKOFF", "FATAL"):
-        detail = f"ended with code {entry['exitstatus']}"
+    # How it ended says more than that it ended too soon.
+    if state in ("EXITED", "BACKOFF", "FATAL") and (not detail or detail.startswith(_TOO_SOON)):
+        code = int(entry["exitstatus"])
+        detail = "was killed by a signal" if code < 0 else f"ended with code {code}"
     return ProcessState(
         name=str(entry["name"]),
         state=state,

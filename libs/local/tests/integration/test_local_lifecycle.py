@@ -3,7 +3,8 @@
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,11 +23,24 @@ from infermesh_local import (
 from infermesh_local.layout import StateLayout
 from infermesh_local.lock import exclusive
 from infermesh_local.process_table import living_after, processes_of
+from infermesh_local.processes import HttpReady, ProcessSpec, RunContext
 from infermesh_local.testing import StandIn, StandInBlueprint
 
 MakeMesh = Callable[..., LocalMesh]
 Eventually = Callable[[Callable[[], bool]], None]
 TWO = StandInBlueprint(((StandIn("store"),), (StandIn("worker", needs="store"),)))
+
+
+@dataclass(frozen=True)
+class Fixed(StandInBlueprint):
+    """Stated processes in place of stand-ins."""
+
+    of: tuple[tuple[StandIn, ...], ...] = ()
+    specs: tuple[tuple[ProcessSpec, ...], ...] = ()
+
+    def stages(self, context: RunContext) -> Sequence[Sequence[ProcessSpec]]:
+        """Those."""
+        return self.specs
 
 
 def quiet(line: str) -> None:
@@ -98,9 +112,21 @@ def test_a_process_that_fails_is_named_with_its_words_and_nothing_remains(
         mesh.up(UpOptions(), quiet)
     assert caught.value.process == "broken"
     assert "no licence found" in caught.value.log_lines
-    assert "code 3" in str(caught.value)
+    assert "ended with code 3" in str(caught.value)
     assert processes_of(mesh.state_dir) == []
     assert notes(mesh) == ["store started", "store stopped"]
+
+
+def test_a_process_that_cannot_be_run_is_named(make_mesh: MakeMesh, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o700)
+    spec = ProcessSpec("broken", (str(program),), HttpReady("http://127.0.0.1:1/"))
+    with pytest.raises(ProcessFailed, match="^broken .*ended with code 127"):
+        make_mesh(Fixed(specs=((spec,),))).up(UpOptions(), quiet)
+    missing = ProcessSpec("missing", ("/no/such/program",), HttpReady("http://127.0.0.1:1/"))
+    with pytest.raises(ProcessFailed, match="^missing could not be started"):
+        make_mesh(Fixed(specs=((missing,),))).up(UpOptions(), quiet)
 
 
 def test_a_process_that_never_gets_ready_is_given_up(make_mesh: MakeMesh) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +13,6 @@ from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
 from infermesh_cache.domain.entry import Answer
 from infermesh_cache.domain.keys import Slot, tenant_prefix
 from infermesh_cache.domain.outcomes import Hit, Lease
-from infermesh_common.redis import create_redis
-from infermesh_common.resilience import Dependency
-from infermesh_common.settings import BreakerSettings
-from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.servers import RedisServer
 
 if TYPE_CHECKING:
@@ -32,31 +26,6 @@ triples = st.tuples(
     st.sampled_from((0, 1, 10, 11)),
     st.binary(min_size=32, max_size=32) | st.sampled_from((b"0" * 32, b"\x00" * 32)),
 )
-
-
-@pytest.fixture
-def codec() -> Iterator[EntryCodec]:
-    codec = EntryCodec(compress_above_bytes=100, offload_above_bytes=1000, threads=1)
-    yield codec
-    codec.close()
-
-
-@pytest.fixture
-async def entries(
-    redis_server: RedisServer, metrics: Metrics, codec: EntryCodec
-) -> AsyncIterator[RedisEntryStore]:
-    redis = create_redis(redis_server.settings(operation_timeout_ms=10_000))
-    breaker = BreakerSettings(failure_threshold=5, open_ms=1000, max_concurrent=64)
-    yield RedisEntryStore(
-        redis,
-        await Dependency.create("redis", breaker, metrics),
-        codec,
-        metrics,
-        timeout_ms=10_000,
-        lru_resolution_ms=0,
-        batch=100,
-    )
-    await redis.aclose()
 
 
 async def test_tenants_never_see_each_others_entries(mesh: Mesh, redis_server: RedisServer) -> None:

@@ -7,15 +7,40 @@ with hysteresis, so that one failed check does not take a pod out of service.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
+import grpc
 import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 _log = structlog.get_logger(__name__)
+_Context = grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
 Check = Callable[[], Awaitable[bool]]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class _Servicer:
+    """The standard servicer, whose watch streams can be ended: a server that stops waits for every
+    stream, and these never end by themselves."""
+
+    def __init__(self) -> None:
+        self._standard = health_aio.HealthServicer()
+        self.Check = self._standard.Check
+        self.List = self._standard.List
+        self.set = self._standard.set
+        self.closing = asyncio.Event()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
+        """Streams the status until the caller leaves or the server stops."""
+        watching = asyncio.ensure_future(self._standard.Watch(request, context))
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:
+            await asyncio.wait({watching, closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            closing.cancel()
+            await asyncio.gather(watching, closing, return_exceptions=True)
 
 
 class Health:
@@ -36,7 +61,7 @@ class Health:
         interval_s: float = 1.0,
         timeout_s: float = 1.0,
     ) -> None:
-        self.servicer = health_aio.HealthServicer()
+        self.servicer = _Servicer()
         self._checks = dict(checks)
         self._failures_to_unready = failures_to_unready
         self._interval_s = interval_s
@@ -77,6 +102,10 @@ class Health:
         """Reports not ready from now on."""
         self._draining = True
         await self._report()
+
+    def end_watches(self) -> None:
+        """Ends the streams of those who watch."""
+        self.servicer.closing.set()
 
     async def _passes(self, name: str, check: Check) -> bool:
         try:

@@ -7,6 +7,7 @@ interceptor, outermost when it is on.
 """
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,6 +35,7 @@ from infermesh_common.telemetry.logs import without_text
 _log = structlog.get_logger(__name__)
 # Answered whoever asks: probes carry no key.
 OPEN_PREFIXES = ("/grpc.health.", "/grpc.reflection.")
+_MOMENT_S = 1.0
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 # Protobuf messages of any service, and grpc's handler: types that the generated code owns.
@@ -96,8 +98,19 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
         self._error_trailers = error_trailers or _no_trailers
         self._max_concurrent = max_concurrent
         self._under_way = 0
+        self._last_began_s = -math.inf
+        self._closed = False
         # grpc asks at every RPC; the methods of a server are few and their handlers do not change.
         self._wrapped: dict[str, tuple[object, grpc.RpcMethodHandler[Message, Message]]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are under way or came a moment ago."""
+        return self._under_way > 0 or time.monotonic() < self._last_began_s + _MOMENT_S
+
+    def close(self) -> None:
+        """Refuses new calls with UNAVAILABLE, which callers retry elsewhere."""
+        self._closed = True
 
     async def intercept_service(
         self,
@@ -220,11 +233,14 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
         )
         request_context.bind(call)
         self._under_way += 1
+        self._last_began_s = time.monotonic()
         for observer in self._observers:
             observer.began(call)
         return call
 
     def _admit(self, call: RequestContext) -> None:
+        if self._closed:
+            raise Unavailable("SERVICE_STOPPING", "This replica is about to stop.")
         if self._max_concurrent is not None and self._under_way > self._max_concurrent:
             raise ResourceExhausted(
                 "SERVER_OVERLOADED", "Too many requests are being served.", retry_after_s=1
@@ -249,7 +265,11 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
             ("x-request-id", call.request_id),
             *self._error_trailers(call, error),
         )
-        await context.abort(error.status_code, error.message, trailers)
+        try:
+            await context.abort(error.status_code, error.message, trailers)
+        except grpc.aio.AbortError as aborted:
+            # Tracing records it with its whole chain: the error behind it may quote a prompt.
+            raise aborted from None
 
 
 def _arity(

@@ -19,6 +19,7 @@ from infermesh_common.telemetry.metrics import Metrics, MetricsEndpoint
 from infermesh_common.telemetry.tracing import Tracing
 
 _log = structlog.get_logger(__name__)
+_HANDOVER_S = 0.1
 
 
 class GrpcServer:
@@ -44,6 +45,7 @@ class GrpcServer:
         service_names: Sequence[str],
     ) -> None:
         self._settings = settings
+        self._pipeline = pipeline
         self._health = health
         self._metrics = metrics
         self._tracing = tracing
@@ -88,9 +90,18 @@ class GrpcServer:
         _log.info("listening", address=self._settings.listen_address, port=self.port)
 
     async def stop(self) -> None:
-        """NOT_SERVING, a moment for balancers to notice, then calls under way finish."""
+        """NOT_SERVING, a moment for balancers to notice, then calls under way finish.
+
+        gRPC ends calls that it has received and not yet handed to us as CANCELLED when it stops
+        (grpc/grpc issue 41785), which nobody retries. So there are none by then: for a moment they
+        are refused as UNAVAILABLE, as fast as they come.
+        """
         await self._health.drain()
         await asyncio.sleep(self._settings.drain_ms / 1000)
+        self._pipeline.close()
+        if self._pipeline.busy:
+            await asyncio.sleep(_HANDOVER_S)
+        self._health.end_watches()
         await self.grpc.stop(self._settings.stop_grace_ms / 1000)
         await end_tasks(self._tasks)
         if self._endpoint is not None:

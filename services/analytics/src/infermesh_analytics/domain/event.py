@@ -11,6 +11,8 @@ from infermesh_common.usage import Usage
 
 MAX_TOKENS = 10**12
 """Most tokens of one bucket of one event: keeps sums far from the end of 64 bits."""
+USAGE_BUCKETS = tuple(field.name for field in fields(Usage))
+"""Names of the disjoint counts of tokens."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_TIME_US = int((datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) / timedelta(microseconds=1))
 MAX_TIME_US = int((datetime.max.replace(tzinfo=UTC) - _EPOCH) / timedelta(microseconds=1))
@@ -92,9 +94,9 @@ class LedgerEvent:
                     money.check_amount(amount)
                 except ValueError as error:
                     raise InvalidEvent(f"{name} {error}") from error
-        for bucket in fields(Usage):
-            if getattr(self.usage, bucket.name) > MAX_TOKENS:
-                raise InvalidEvent(f"{bucket.name} is out of range")
+        for bucket in USAGE_BUCKETS:
+            if getattr(self.usage, bucket) > MAX_TOKENS:
+                raise InvalidEvent(f"{bucket} is out of range")
 
     @property
     def day(self) -> date:

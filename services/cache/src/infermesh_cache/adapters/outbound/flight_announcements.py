@@ -15,8 +15,6 @@ CHANNEL = "-:cache:flights"
 """Channel of the mesh; a message is the key of the lease that ended. The scripts publish to it."""
 
 _log = structlog.get_logger(__name__)
-_PING_S = 1.0
-_SILENCE_S = 3.0
 _RETRY_S = 0.2
 
 
@@ -26,11 +24,22 @@ class FlightAnnouncements:
     Args:
         redis: the client; one of its connections is held.
         listener: who wants to know.
+        ping_s: a silent line is asked for a sign of life this often.
+        silence_s: one silent for longer is taken for dead, as that to a Redis that hangs.
     """
 
-    def __init__(self, redis: Redis, listener: FlightListener) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        listener: FlightListener,
+        *,
+        ping_s: float = 1.0,
+        silence_s: float = 3.0,
+    ) -> None:
         self._redis = redis
         self._listener = listener
+        self._ping_s = ping_s
+        self._silence_s = silence_s
 
     async def run(self) -> None:
         """Listens until cancelled."""
@@ -48,10 +57,10 @@ class FlightAnnouncements:
         await pubsub.subscribe(CHANNEL)
         heard_at = time.monotonic()
         while True:
-            message = await pubsub.get_message(timeout=_PING_S)
+            message = await pubsub.get_message(timeout=self._ping_s)
             now = time.monotonic()
             if message is None:
-                if now - heard_at > _SILENCE_S:
+                if now - heard_at > self._silence_s:
                     raise RedisConnectionError("no answer to a ping")
                 await pubsub.ping()
                 continue

@@ -1,7 +1,6 @@
 """Reads the ledger."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import TypeVar
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from infermesh_analytics.adapters.outbound.sql.engine import Database
 from infermesh_analytics.adapters.outbound.sql.money import ByAmount, ExactDecimal, ExactSum
 from infermesh_analytics.adapters.outbound.sql.schema import EVENTS, LABEL, TAGS
-from infermesh_analytics.domain.event import CacheStatus, Outcome
+from infermesh_analytics.domain.event import USAGE_BUCKETS, CacheStatus, Outcome
 from infermesh_analytics.domain.query import (
     Dimension,
     EventFilter,
@@ -37,7 +36,6 @@ from infermesh_common.usage import Usage
 
 T = TypeVar("T")
 _E = EVENTS.c
-_BUCKETS = [field.name for field in fields(Usage)]
 # Events without a tag make a group of their own: their spend is not left out.
 _DIMENSIONS = {
     Dimension.TENANT: _E.tenant,
@@ -131,7 +129,7 @@ def _groups(group_by: Sequence[Dimension], where: EventFilter) -> Subquery:
         ExactSum(_E.baseline_cost).label("baseline_cost"),
         ExactSum(_E.saved).label("saved"),
         func.count().filter(_E.cost.is_(None)).label("unpriced"),
-        *(func.coalesce(func.sum(_E[name]), 0).label(name) for name in _BUCKETS),
+        *(func.coalesce(func.sum(_E[name]), 0).label(name) for name in USAGE_BUCKETS),
     )
     if Dimension.TAG in group_by:
         statement = statement.select_from(EVENTS.outerjoin(TAGS))
@@ -161,7 +159,7 @@ def _group(row: Row[tuple[object, ...]], keys: int) -> UsageGroup:
     return UsageGroup(
         keys=tuple(values[f"key_{i}"] for i in range(keys)),
         # PostgreSQL's sum of bigint is numeric.
-        usage=Usage(*(int(values[name]) for name in _BUCKETS)),
+        usage=Usage(*(int(values[name]) for name in USAGE_BUCKETS)),
         **{
             name: values[name]
             for name in (

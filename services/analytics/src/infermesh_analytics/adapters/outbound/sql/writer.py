@@ -1,22 +1,20 @@
 """Writes events to the ledger."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from uuid import UUID
 
-from sqlalchemy import Connection, Insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from infermesh_analytics.adapters.outbound.sql.engine import Database
 from infermesh_analytics.adapters.outbound.sql.failures import describe, refuses_content
+from infermesh_analytics.adapters.outbound.sql.inserts import Row, inserts_for
 from infermesh_analytics.adapters.outbound.sql.migrate import migrate
-from infermesh_analytics.adapters.outbound.sql.schema import EVENTS, TAGS
-from infermesh_analytics.domain.event import LedgerEvent
+from infermesh_analytics.domain.event import USAGE_BUCKETS, LedgerEvent
 from infermesh_analytics.ports import EventRefused, LedgerUnavailable
 
-Row = dict[str, object]
-_OWN_COLUMNS = [f.name for f in fields(LedgerEvent) if f.name not in ("usage", "tags")]
+_OWN = [f.name for f in fields(LedgerEvent) if f.name not in ("usage", "tags", "request_time_us")]
 
 
 class SqlLedgerWriter:
@@ -29,10 +27,7 @@ class SqlLedgerWriter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._is_prepared = False
-        dialect = postgresql if database.engine.dialect.name == "postgresql" else sqlite
-        self._insert_events: Insert = (
-            dialect.insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.event_id)
-        )
+        self._inserts = inserts_for(database.engine.dialect.name)
 
     async def prepare(self) -> None:
         """Runs the migrations."""
@@ -63,20 +58,18 @@ class SqlLedgerWriter:
         if not events:
             return set()
         rows = [_row(event) for event in events.values()]
-        stored = set(connection.scalars(self._insert_events, rows))
+        stored = self._inserts.events(connection, rows)
         tags: list[Row] = [
             {"event_id": event_id, "tag": tag}
             for event_id in stored
             for tag in events[event_id].tags
         ]
         if tags:
-            connection.execute(TAGS.insert(), tags)
+            self._inserts.tags(connection, tags)
         return stored
 
 
 def _row(event: LedgerEvent) -> Row:
-    row: Row = {
-        "request_time" if name == "request_time_us" else name: getattr(event, name)
-        for name in _OWN_COLUMNS
-    }
-    return row | asdict(event.usage) | {"day": event.day, "saved": event.saved}
+    row: Row = {name: getattr(event, name) for name in _OWN}
+    row |= {name: getattr(event.usage, name) for name in USAGE_BUCKETS}
+    return row | {"request_time": event.request_time_us, "day": event.day, "saved": event.saved}

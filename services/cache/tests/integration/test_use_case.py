@@ -1,0 +1,109 @@
+"""The use case on a store that fails in the middle."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from infermesh_cache.adapters.outbound.codec import EntryCodec
+from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
+from infermesh_cache.application.cache import Cache, LeaseMaker, LookupQuery
+from infermesh_cache.application.flights import Flights
+from infermesh_cache.application.sweeper import Sweeper
+from infermesh_cache.domain.entry import Answer
+from infermesh_cache.domain.keys import Slot
+from infermesh_cache.domain.outcomes import Hit
+from infermesh_cache.domain.policy import CacheRules
+from infermesh_cache.ports import Maintained, Put
+from infermesh_common.background import end_tasks
+from infermesh_common.errors import Unavailable
+from infermesh_common.telemetry.metrics import Metrics
+from infermesh_common.testing.servers import eventually
+
+RULES = CacheRules(True, 60_000, 10_000, 10_000, True, 1_000, 0)
+QUERY = LookupQuery(b"f" * 32, None, False, 0)
+ANSWER = Answer(b"42", "small", "main", None, ())
+
+
+class Declared:
+    """Two tenants."""
+
+    def rules_of(self, tenant: str) -> CacheRules:
+        return RULES
+
+    def tenants(self) -> dict[str, CacheRules | None]:
+        return {"acme": RULES, "globex": RULES}
+
+
+class Unmaintained:
+    """A real store, but that it is always over its bound and fails to do anything about it."""
+
+    def __init__(self, entries: RedisEntryStore) -> None:
+        self.find, self.renew, self.release = entries.find, entries.renew, entries.release
+        self.holds, self.forget, self.count = entries.holds, entries.forget, entries.count
+        self.outdate_flights, self.remove_batch = entries.outdate_flights, entries.remove_batch
+        self.holdings = entries.holdings
+        self._put = entries.put
+        self.asked: list[str] = []
+
+    async def put(
+        self,
+        slot: Slot,
+        answer: Answer,
+        stored: bytes,
+        *,
+        token: str,
+        ttl_ms: int,
+        max_tenant_bytes: int,
+    ) -> Put:
+        put = await self._put(
+            slot, answer, stored, token=token, ttl_ms=ttl_ms, max_tenant_bytes=max_tenant_bytes
+        )
+        return replace(put, over_bound=True)
+
+    async def maintain(self, tenant: str, max_tenant_bytes: int | None) -> Maintained:
+        self.asked.append(tenant)
+        raise Unavailable("REDIS_UNAVAILABLE", "redis failed.")
+
+
+@pytest.fixture
+def failing(entries: RedisEntryStore) -> Unmaintained:
+    return Unmaintained(entries)
+
+
+@pytest.fixture
+async def cache(failing: Unmaintained, codec: EntryCodec, metrics: Metrics) -> AsyncIterator[Cache]:
+    new_lease = LeaseMaker(5_000)
+    flights = Flights(failing, new_lease=new_lease, poll_ms=1_000)
+    yield Cache(
+        entries=failing,
+        codec=codec,
+        policies=Declared(),
+        flights=flights,
+        new_lease=new_lease,
+        metrics=metrics,
+    )
+    await flights.close()
+
+
+async def test_an_answer_is_stored_even_if_room_cannot_be_made(
+    cache: Cache, failing: Unmaintained
+) -> None:
+    stored = await cache.store("acme", QUERY.fingerprint, ANSWER, token="", ttl_ms=60_000)
+    assert (stored.version, stored.reason) == (1, "")
+    assert failing.asked == ["acme"]
+    found = await cache.lookup("acme", QUERY)
+    assert isinstance(found, Hit) and found.entry.answer == ANSWER
+
+
+async def test_a_sweep_that_fails_is_left_for_the_next_round(
+    cache: Cache, failing: Unmaintained
+) -> None:
+    sweeper = Sweeper(cache, Declared(), interval_ms=1)
+    await sweeper.sweep()
+    # A store that is down is not asked once more for every tenant.
+    assert failing.asked == ["acme"]
+    task = asyncio.create_task(sweeper.run())
+    await eventually(lambda: len(failing.asked) >= 3)
+    await end_tasks([task])
