@@ -272,7 +272,7 @@ async def entries(
         codec,
         metrics,
         timeout_ms=10_000,
-        lru_resolution_ms=0,
+        uses_interval_ms=1000,
         batch=100,
     )
     await redis.aclose()

@@ -121,6 +121,22 @@ async def test_a_reader_that_pauses_past_the_deadline_is_still_told_the_status(
     assert observer.ended_with == ["DEADLINE_EXCEEDED"]
 
 
+@pytest.mark.parametrize("arity", ["unary_stream", "stream_stream"])
+async def test_a_deadline_that_passes_while_the_server_is_sending_is_no_cancellation(
+    arity: str, observer: RecordingObserver
+) -> None:
+    async def script(text: str) -> AsyncGenerator[str, None]:
+        while True:
+            yield "x" * 65_536
+
+    async with scripted_server(ScriptedService(script), [pipeline(observer, 60_000)]) as target:
+        async with scripted_client(target) as client:
+            call = client.start(arity, timeout_s=0.5)
+            await eventually(lambda: bool(observer.ended_with), what="the call ends")
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert observer.ended_with == ["DEADLINE_EXCEEDED"]
+
+
 @pytest.mark.parametrize("arity", ARITIES)
 async def test_a_handler_that_ends_cancelled_by_something_else_answers_all_the_same(
     arity: str, observer: RecordingObserver

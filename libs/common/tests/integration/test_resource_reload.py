@@ -151,6 +151,20 @@ async def test_a_directory_that_goes_away_and_comes_back_is_followed_again(
         await has(store, "third")
 
 
+async def test_a_directory_that_is_swapped_for_another_is_followed(
+    folder: Path, metrics: Metrics
+) -> None:
+    async with watched(folder, metrics) as store:
+        await has(store, "first")
+        for name in ("second", "third"):
+            fresh = folder.with_name(f"with-{name}")
+            fresh.mkdir()
+            (fresh / "all.yaml").write_text(dump(name))
+            folder.rename(folder.with_name(f"before-{name}"))
+            fresh.rename(folder)
+            await has(store, name)
+
+
 async def test_a_listener_that_fails_does_not_end_the_watch(folder: Path, metrics: Metrics) -> None:
     def refuses_second(current: ResourceSet) -> None:
         if "second" in current.tenants:

@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM while the mesh starts, runs in the foreground, and stops."""
+"""Requests to end: Ctrl-C and SIGTERM."""
 
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -42,3 +43,25 @@ class Interruption:
         if not self._held:
             self._held = True
             raise KeyboardInterrupt
+
+
+class SignalWait:
+    """Catches signals from now on, and waits for the first of them.
+
+    Unlike an event that a handler sets, it misses none: neither one that comes just before the
+    wait, nor one that the operating system hands to a thread that is not Python's.
+
+    Args:
+        numbers: signals to catch.
+    """
+
+    def __init__(self, numbers: Sequence[signal.Signals]) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in numbers:
+            signal.signal(number, lambda caught, frame: None)
+
+    def wait(self) -> None:
+        """Returns when one of the signals has come."""
+        self._reader.recv(1)

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from infermesh_local import process_table
 from infermesh_local.errors import ProcessFailed, StillRunning
@@ -86,22 +86,7 @@ def _start_supervisor(context: RunContext, blueprint: Blueprint) -> SupervisorCl
         **blueprint.common_env(context),
         process_table.MARK: str(context.layout.root),
     }
-    # It goes to the background by itself, with its socket open already.
-    done = subprocess.run(
-        argv_of_supervisord(context),
-        env=environment,
-        cwd=context.layout.root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=context.settings.start_timeout_s,
-        check=False,
-        # Ctrl-C in the terminal is for us, who then end it in good order.
-        start_new_session=True,
-    )
-    if done.returncode != 0:
-        output = done.stdout.decode("utf-8", "replace").splitlines()
-        raise ProcessFailed("supervisord", "could not be started", output[-_LOG_LINES:])
+    _run_supervisor(context, environment)
     client = SupervisorClient(context.layout.socket)
     deadline = time.monotonic() + context.settings.start_timeout_s
     while process_table.supervisor_of(context.layout) is None or _states(client) is None:
@@ -113,6 +98,28 @@ def _start_supervisor(context: RunContext, blueprint: Blueprint) -> SupervisorCl
             )
         time.sleep(_POLL_S)
     return client
+
+
+def _run_supervisor(context: RunContext, environment: Mapping[str, str]) -> None:
+    """Returns when it has gone to the background, with its socket open already."""
+    try:
+        done = subprocess.run(
+            argv_of_supervisord(context),
+            env=environment,
+            cwd=context.layout.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=context.settings.start_timeout_s,
+            check=False,
+            # Ctrl-C in the terminal is for us, who then end it in good order.
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProcessFailed("supervisord", "was not up in time", []) from error
+    if done.returncode != 0:
+        output = done.stdout.decode("utf-8", "replace").splitlines()
+        raise ProcessFailed("supervisord", "could not be started", output[-_LOG_LINES:])
 
 
 def _states(client: SupervisorClient) -> dict[str, ProcessState] | None:

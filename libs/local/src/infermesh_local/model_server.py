@@ -10,13 +10,12 @@ import argparse
 import importlib.util
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from infermesh_local.errors import Incomplete
+from infermesh_local.interruption import SignalWait
 from infermesh_local.port_choice import LOOPBACK
 
 MODEL_NAME = "smollm2-135m"
@@ -106,15 +105,15 @@ class ModelServer:
         self._server: object = xllamacpp.Server(params)
 
     def close(self) -> None:
-        """Ends it. Calls under way hold it up until their clients leave."""
+        """Ends it. May not return: see `end_by_force_after`."""
         self._server = None
 
 
 def end_by_force_after(seconds: float) -> None:
     """The kernel ends this process after that time, whatever its threads do by then.
 
-    llama.cpp waits for the clients of calls under way, up to a minute each; there is nothing to
-    save that would be worth it.
+    llama.cpp waits for the clients of calls under way, up to a minute each, and for ever when it
+    is closed at the moment it begins to serve; there is nothing to save that would be worth it.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -122,19 +121,14 @@ def end_by_force_after(seconds: float) -> None:
 
 def run(options: ModelServerOptions) -> int:
     """Serves until SIGTERM or SIGINT. Returns the exit status; 1: could not serve."""
-    stop = threading.Event()
     try:
         server = ModelServer(options)
     except RuntimeError as error:
         print(f"The embedded model cannot be served: {error}", file=sys.stderr)
         return 1
 
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
     # Only now: while the model loads, a signal ends the process at once, as it does by default.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    stop = SignalWait([signal.SIGTERM, signal.SIGINT])
     print(f"serving {MODEL_NAME} on http://{LOOPBACK}:{options.port}", flush=True)
     stop.wait()
     end_by_force_after(options.stop_grace_s)

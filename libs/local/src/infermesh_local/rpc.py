@@ -91,10 +91,11 @@ def _state(entry: dict[str, str | int]) -> ProcessState:
     state = str(entry["statename"])
     running = state in ("RUNNING", "STARTING", "STOPPING")
     detail = str(entry["spawnerr"])
-    # How it ended says more than that it ended too soon.
-    if state in ("EXITED", "BACKOFF", "FATAL") and (not detail or detail.startswith(_TOO_SOON)):
+    if detail.startswith(_TOO_SOON):
+        detail = "it ended soon after its start"
+    elif not detail and state == "EXITED":
         code = int(entry["exitstatus"])
-        detail = "was killed by a signal" if code < 0 else f"ended with code {code}"
+        detail = "it was killed by a signal" if code < 0 else f"it ended with code {code}"
     return ProcessState(
         name=str(entry["name"]),
         state=state,

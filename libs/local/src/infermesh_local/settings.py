@@ -91,7 +91,8 @@ def load_local_settings(environment: Mapping[str, str] | None = None) -> LocalSe
         values["state_dir"] = state
     values["state_dir"] = values["state_dir"] or user_state_path("infermesh", appauthor=False)
     # Keys of providers reach the processes as files only.
-    values["environment"] = {k: v for k, v in environment.items() if k != OPENAI_VARIABLE}
+    secret = (OPENAI_VARIABLE, f"{_PREFIX}{OPENAI_VARIABLE}")
+    values["environment"] = {k: v for k, v in environment.items() if k not in secret}
     try:
         return LocalSettings.model_validate(values)
     except ValidationError as error:

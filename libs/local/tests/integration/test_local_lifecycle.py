@@ -112,7 +112,7 @@ def test_a_process_that_fails_is_named_with_its_words_and_nothing_remains(
         mesh.up(UpOptions(), quiet)
     assert caught.value.process == "broken"
     assert "no licence found" in caught.value.log_lines
-    assert "ended with code 3" in str(caught.value)
+    assert "ended soon after its start" in str(caught.value)
     assert processes_of(mesh.state_dir) == []
     assert notes(mesh) == ["store started", "store stopped"]
 
@@ -122,7 +122,7 @@ def test_a_process_that_cannot_be_run_is_named(make_mesh: MakeMesh, tmp_path: Pa
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o700)
     spec = ProcessSpec("broken", (str(program),), HttpReady("http://127.0.0.1:1/"))
-    with pytest.raises(ProcessFailed, match="^broken .*ended with code 127"):
+    with pytest.raises(ProcessFailed, match="(?s)^broken .*couldn't exec"):
         make_mesh(Fixed(specs=((spec,),))).up(UpOptions(), quiet)
     missing = ProcessSpec("missing", ("/no/such/program",), HttpReady("http://127.0.0.1:1/"))
     with pytest.raises(ProcessFailed, match="^missing could not be started"):

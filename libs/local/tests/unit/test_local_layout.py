@@ -89,3 +89,6 @@ def test_the_key_of_a_provider_is_not_inherited_and_not_shown() -> None:
     assert dict(settings.environment) == {"PATH": "/bin"}
     assert "sk-tell-nobody" not in repr(settings)
     assert load_local_settings({"OPENAI_API_KEY": " "}).openai_api_key is None
+    other = load_local_settings({"INFERMESH_LOCAL__OPENAI_API_KEY": "sk-tell-nobody"})
+    assert other.openai_api_key == settings.openai_api_key
+    assert dict(other.environment) == {}

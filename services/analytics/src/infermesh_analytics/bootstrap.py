@@ -61,7 +61,9 @@ async def bootstrap(
             },
         )
         add_LedgerServiceServicer_to_server(LedgerService(queries), server.grpc)
-        kit.spawn(_tracker(settings, redis, writer, kit.metrics).run(), "event-tracker")
+        tracker = _tracker(settings, redis, writer, kit.metrics)
+        kit.spawn(tracker.run(), "event-tracker")
+        kit.spawn(tracker.keep_tidy(), "stream-tidying")
         yield server
 
 

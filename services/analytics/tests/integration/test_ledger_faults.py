@@ -67,6 +67,7 @@ async def test_no_event_is_lost_or_doubled_when_the_database_goes_away(
             # It keeps asking and acknowledges nothing, so nothing more is read either.
             assert ledger.sample(COUNTED, result="stored") == 4
             assert pending(redis_server) <= 3
+            await eventually(lambda: ledger.sample("infermesh_ledger_lag_events") >= 7)
         await eventually(lambda: database.count_events() == 14)
         await eventually(lambda: pending(redis_server) == 0)
         assert ledger.sample(COUNTED, result="stored") == 14

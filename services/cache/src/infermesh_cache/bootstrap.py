@@ -51,7 +51,7 @@ async def bootstrap(
                 codec,
                 kit.metrics,
                 timeout_ms=settings.redis.operation_timeout_ms,
-                lru_resolution_ms=settings.entries.lru_resolution_ms,
+                uses_interval_ms=settings.entries.uses_interval_ms,
                 batch=settings.entries.batch,
             )
             new_lease = LeaseMaker(settings.flights.lease_ttl_ms)
@@ -73,6 +73,7 @@ async def bootstrap(
             cache_pb2_grpc.add_CacheServiceServicer_to_server(CacheServicer(cache), server.grpc)
             kit.spawn(resources.watch(), "resources")
             kit.spawn(FlightAnnouncements(redis, flights).run(), "flight-announcements")
+            kit.spawn(entries.run(), "uses")
             kit.spawn(sweeper.run(), "sweeper")
             try:
                 yield server

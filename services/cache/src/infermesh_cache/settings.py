@@ -28,7 +28,7 @@ class CodecSettings(Settings):
 class EntrySettings(Settings):
     """Book-keeping of entries."""
 
-    lru_resolution_ms: NotNegative
+    uses_interval_ms: Positive
     batch: Positive
     sweep_interval_ms: Positive
 

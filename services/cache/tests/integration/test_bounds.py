@@ -14,8 +14,8 @@ from infermesh_common.testing.servers import RedisServer, eventually
 if TYPE_CHECKING:
     from services.cache.tests.conftest import Caller, Mesh, Replica
 
-EXACT = {"lru_resolution_ms": 0, "sweep_interval_ms": 600_000}
-EAGER = {"lru_resolution_ms": 0, "sweep_interval_ms": 50, "batch": 3}
+UNSWEPT = {"uses_interval_ms": 600_000, "sweep_interval_ms": 600_000}
+EAGER = {"sweep_interval_ms": 50, "batch": 3}
 
 
 async def stored_size(caller: Caller, question: str, body: bytes) -> int:
@@ -32,7 +32,7 @@ async def questions_left(caller: Caller, questions: str) -> str:
 async def test_the_size_bound_evicts_the_least_recently_used(
     mesh: Mesh, redis_server: RedisServer
 ) -> None:
-    replica = await mesh.start(redis_server, entries=EXACT)
+    replica = await mesh.start(redis_server, entries=UNSWEPT)
     caller = replica.caller()
     size = await stored_size(caller, "a", os.urandom(500))
     mesh.declare("acme", maxTenantBytes=3 * size)
@@ -59,7 +59,7 @@ async def test_the_size_bound_evicts_the_least_recently_used(
 async def test_what_has_expired_makes_room_before_anything_is_evicted(
     mesh: Mesh, redis_server: RedisServer
 ) -> None:
-    replica = await mesh.start(redis_server, entries=EXACT)
+    replica = await mesh.start(redis_server, entries=UNSWEPT)
     caller = replica.caller()
     size = await stored_size(caller, "a", os.urandom(500))
     await caller.store("short", os.urandom(500), ttl_s=0.05)
@@ -76,7 +76,7 @@ async def test_what_has_expired_makes_room_before_anything_is_evicted(
 
 
 async def test_a_store_makes_room_in_batches(mesh: Mesh, redis_server: RedisServer) -> None:
-    replica = await mesh.start(redis_server, entries={**EXACT, "batch": 3})
+    replica = await mesh.start(redis_server, entries={**UNSWEPT, "batch": 3})
     caller = replica.caller()
     for n in range(20):
         await caller.store(f"q{n}", os.urandom(500))
@@ -125,20 +125,39 @@ async def test_nothing_is_left_of_what_expired_even_when_nobody_asks(
         await eventually(lambda: client.keys("*") == [])
 
 
-async def test_a_hit_within_the_resolution_is_a_mere_read(
+async def test_a_hit_is_a_mere_read_and_its_use_is_noted_later(
     mesh: Mesh, redis_server: RedisServer
 ) -> None:
-    replica = await mesh.start(redis_server, entries={"lru_resolution_ms": 600_000})
-    caller = replica.caller()
-    await caller.store("q")
-    with redis_server.client() as client:
-        before = client.zrange("acme:cache:lru", 0, -1, withscores=True)
-        assert await caller.body_of("q") is not None
-        assert client.zrange("acme:cache:lru", 0, -1, withscores=True) == before
-        client.zadd("acme:cache:lru", {before[0][0]: 1})  # last used long ago
-        assert await caller.body_of("q") is not None
-        ((_, used),) = client.zrange("acme:cache:lru", 0, -1, withscores=True)
-        assert used > before[0][1]
+    first, second = [
+        await mesh.start(redis_server, entries={**UNSWEPT, "uses_interval_ms": interval})
+        for interval in (600_000, 50)
+    ]
+    for question in "abc":
+        await first.caller().store(question)
+
+    def order() -> list[bytes]:
+        with redis_server.client() as client:
+            return list(client.zrange("acme:cache:lru", 0, -1))
+
+    a, b, c = order()
+    assert await first.caller().body_of("a") is not None
+    assert order() == [a, b, c]
+    # In their order, by what is told in time and by what a store tells.
+    assert await second.caller().body_of("b") is not None
+    await eventually(lambda: order() == [a, c, b])
+    await first.caller().store("d")
+    assert order()[:3] == [c, b, a]
+
+
+async def test_a_use_of_what_is_gone_brings_nothing_back(
+    mesh: Mesh, redis_server: RedisServer
+) -> None:
+    caller = (await mesh.start(redis_server, entries=UNSWEPT)).caller()
+    await caller.store("a", ttl_s=60)
+    await caller.body_of("a")
+    await caller.invalidate()
+    await caller.store("b")
+    check_indexes(redis_server, 1)
 
 
 QUESTIONS = st.sampled_from("abcdef")
@@ -180,7 +199,7 @@ def check_indexes(redis: RedisServer, entries: int) -> None:
 
 @pytest.fixture
 async def exact(mesh: Mesh, redis_server: RedisServer) -> Replica:
-    return await mesh.start(redis_server, entries=EXACT)
+    return await mesh.start(redis_server, entries=UNSWEPT)
 
 
 @settings(

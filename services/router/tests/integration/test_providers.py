@@ -132,7 +132,7 @@ async def test_a_changed_provider_lets_calls_under_way_end(mesh):
 
 async def test_redirects_are_not_followed(mesh):
     async def redirect(request, body):
-        return web.HTTPFound("http://127.0.0.1:1/")
+        return web.Response(status=302, headers={"location": "http://127.0.0.1:1/"})
 
     mesh.upstream.handler = redirect
     assert await failure(mesh) == "PROVIDER_FAILED"

@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 # Answered whoever asks: probes carry no key.
 OPEN_PREFIXES = ("/grpc.health.", "/grpc.reflection.")
 _MOMENT_S = 1.0
+# gRPC counts deadlines by another clock.
+_CLOCK_SKEW_S = 0.005
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 # Protobuf messages of any service, and grpc's handler: types that the generated code owns.
@@ -250,8 +252,8 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
 
     def _end(self, call: RequestContext, code: grpc.StatusCode) -> None:
         self._under_way -= 1
-        if code is grpc.StatusCode.CANCELLED and call.remaining_s() <= 0:
-            # gRPC's own timer was faster than ours.
+        if code is grpc.StatusCode.CANCELLED and call.remaining_s() < _CLOCK_SKEW_S:
+            # gRPC's own timer was faster than ours, or fired while it was sending.
             code = grpc.StatusCode.DEADLINE_EXCEEDED
         for observer in reversed(self._observers):
             observer.ended(call, code.name)

@@ -5,15 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from infermesh_local.interruption import SignalWait
 from infermesh_local.port_choice import LOOPBACK
 from infermesh_local.processes import GrpcReady
 from infermesh_local.readiness import fault
@@ -40,9 +39,12 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if given.with_child:
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     name, notes = environment["STAND_IN_NAME"], Path(environment["STAND_IN_NOTES"])
+    if given.deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stop = SignalWait([signal.SIGINT] if given.deaf else [signal.SIGTERM])
     server = _serve(given.port, ready=not given.never_ready)
     _note(notes, f"{name} started")
-    _wait_for_sigterm(deaf=given.deaf)
+    stop.wait()
     server.stop(grace=0).wait()
     _note(notes, f"{name} stopped")
     return 0
@@ -57,17 +59,6 @@ def _serve(port: int, *, ready: bool) -> grpc.Server:
     server.add_insecure_port(f"{LOOPBACK}:{port}")
     server.start()
     return server
-
-
-def _wait_for_sigterm(*, deaf: bool) -> None:
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if not deaf:
-            stop.set()
-
-    signal.signal(signal.SIGTERM, end)
-    stop.wait()
 
 
 def _note(path: Path, line: str) -> None:

@@ -44,8 +44,8 @@ class EventTracker:
         claim_interval_s: time between two looks for entries that other consumers abandoned.
         tidy_interval_s: time between two trims of the stream.
         longest_retry_s: bound of the delay between two tries, which doubles from 50 ms.
-        now: clock of the intervals, seconds.
-        sleep: waits between tries.
+        now: clock of the claims, seconds.
+        sleep: waits between tries and between trims.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class EventTracker:
         self._longest_retry_s = longest_retry_s
         self._sleep = sleep
         self._claims = _Timer(claim_interval_s, now)
-        self._tidying = _Timer(tidy_interval_s, now)
+        self._tidy_interval_s = tidy_interval_s
         self._stream_failures = 0
         self._lag = metrics.gauge("infermesh_ledger_lag_events")
         self._overruns = metrics.counter("infermesh_ledger_overruns_total")
@@ -88,6 +88,18 @@ class EventTracker:
                 _log.warning("usage_stream_unavailable", error=str(error), retry_s=delay_s)
                 await self._sleep(delay_s)
 
+    async def keep_tidy(self) -> None:
+        """Trims the stream and shows the lag until cancelled.
+
+        Beside `run`, for the lag matters most while the database is down and `run` waits for it.
+        """
+        while True:
+            try:
+                self._lag.set(await self._stream.tidy())
+            except StreamUnavailable as error:
+                _log.warning("usage_stream_not_tidied", error=str(error))
+            await self._sleep(self._tidy_interval_s)
+
     async def _consume(self) -> None:
         """Rounds until the stream fails; then what was not acknowledged is this consumer's own."""
         await self._stream.open()
@@ -101,8 +113,6 @@ class EventTracker:
                 self._overruns.inc()
                 _log.error("usage_events_lost", reason=_TRIMMED)
             await self._take(batch.entries)
-            if self._tidying.is_due():
-                self._lag.set(await self._stream.tidy())
 
     async def _take_own(self) -> None:
         last = "0"

@@ -25,8 +25,9 @@ class Scripts:
         def register(name: str, before: str = ledger) -> AsyncScript:
             return redis.register_script(f"{before}\n{_source(name)}")
 
-        # On the path of every hit: does without what it does not use.
+        # On the path of every request: does without what it does not use.
         self.lookup = register("lookup", before="")
+        self.touch = register("touch")
         self.store = register("store")
         self.drop = register("drop")
         self.renew = register("renew")

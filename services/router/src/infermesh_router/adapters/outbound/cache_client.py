@@ -6,6 +6,7 @@ import grpc
 from google.protobuf import duration_pb2
 
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
+from infermesh_common.context import time_budget_s
 from infermesh_common.errors import from_rpc_error
 from infermesh_common.resilience import Dependency
 from infermesh_common.rpc.client import outgoing_metadata
@@ -46,7 +47,7 @@ class GrpcExactCache:
         timeout_ms = self._settings.lookup_timeout_ms + wait_ms
         response = await self._dependency.call(
             lambda: self._stub.Lookup(
-                request, timeout=timeout_ms / 1000, metadata=outgoing_metadata()
+                request, timeout=time_budget_s(timeout_ms), metadata=outgoing_metadata()
             ),
             timeout_ms=timeout_ms,
             failures=_FAILURES,
@@ -75,7 +76,7 @@ class GrpcExactCache:
         timeout_ms = self._settings.store_timeout_ms
         response = await self._dependency.call(
             lambda: self._stub.Store(
-                request, timeout=timeout_ms / 1000, metadata=outgoing_metadata()
+                request, timeout=time_budget_s(timeout_ms), metadata=outgoing_metadata()
             ),
             timeout_ms=timeout_ms,
             failures=_FAILURES,
@@ -88,7 +89,7 @@ class GrpcExactCache:
         try:
             response = await self._stub.RenewLease(
                 request,
-                timeout=self._settings.lookup_timeout_ms / 1000,
+                timeout=time_budget_s(self._settings.lookup_timeout_ms),
                 metadata=outgoing_metadata(),
             )
         except grpc.aio.AioRpcError as error:
@@ -101,6 +102,7 @@ class GrpcExactCache:
         try:
             await self._stub.ReleaseLease(
                 request,
+                # Also when the request's own time is up: others wait for the lease.
                 timeout=self._settings.lookup_timeout_ms / 1000,
                 metadata=outgoing_metadata(),
             )

@@ -22,7 +22,7 @@ _SQLITE_STEPS_BETWEEN_LOOKS = 20_000
 
 
 class Database:
-    """A database and two bounded sets of threads: one thread that writes, several that read.
+    """A database and bounded sets of threads: one thread that writes, several that read.
 
     Apart, so that slow questions never hold up ingestion. Both raise what SQLAlchemy raises.
 
@@ -37,6 +37,7 @@ class Database:
         self.engine = _create_engine(make_url(url), password, settings)
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
         self._readers = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="ledger-read")
+        self._prober = ThreadPoolExecutor(1, thread_name_prefix="ledger-probe")
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in one transaction, one at a time."""
@@ -52,16 +53,21 @@ class Database:
 
     async def answers(self) -> bool:
         """Readiness check: whether the database answers; raises when it does not."""
+
+        def ask(connection: Connection) -> bool:
+            return connection.scalar(select(1)) == 1
+
+        # A thread of its own: many slow questions do not make the service unfit for others.
         timeout_ms = self._settings.connect_timeout_ms
-        return await self.read(lambda c: c.scalar(select(1)) == 1, timeout_ms)
+        return await _in(self._prober, functools.partial(self._read, ask, timeout_ms))
 
     async def close(self) -> None:
         """Waits for what is under way and closes every connection."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._readers.shutdown(cancel_futures=True)
-        self._writers.shutdown(cancel_futures=True)
+        for threads in (self._readers, self._writers, self._prober):
+            threads.shutdown(cancel_futures=True)
         self.engine.dispose()
 
     def _write(self, work: Callable[[Connection], T]) -> T:
@@ -100,7 +106,7 @@ def _create_engine(url: URL, password: str | None, settings: DatabaseSettings) -
     engine = create_engine(
         url,
         connect_args=arguments,
-        # One for the writer, one for the migrations of a boot.
+        # One for the writer, one for the prober.
         pool_size=settings.query_threads + 2,
         max_overflow=0,
         pool_pre_ping=True,
