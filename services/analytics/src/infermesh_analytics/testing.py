@@ -28,6 +28,7 @@ from infermesh_common.testing.postgres import PostgresServer
 from infermesh_common.testing.servers import RedisServer
 from infermesh_common.testing.settings import settings_for
 
+Fill = Callable[..., Awaitable[None]]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """When events happen unless a test says otherwise."""
 DATABASE_SETTINGS = DatabaseSettings(
@@ -244,3 +245,27 @@ async def run_ledger(
                 yield RunningLedger(server, stub, health_pb2_grpc.HealthStub(channel))
         finally:
             await server.stop()
+
+
+def asking(
+    *group_by: ledger_pb2.Dimension.ValueType,
+    page_size: int = 0,
+    page_token: str = "",
+    where: ledger_pb2.UsageFilter | None = None,
+) -> ledger_pb2.QueryUsageRequest:
+    return ledger_pb2.QueryUsageRequest(
+        group_by=group_by,
+        filter=where,
+        page=page_pb2.PageRequest(page_size=page_size, page_token=page_token),
+    )
+
+
+async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
+    """(status code, reason) of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    for detail in rpc_status.from_call(caught.value).details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return caught.value.code(), info.reason
+    raise AssertionError("an error without ErrorInfo")

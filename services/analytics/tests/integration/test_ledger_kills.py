@@ -8,6 +8,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
+
 from infermesh_analytics.adapters.outbound.stream import GROUP
 from infermesh_analytics.testing import LedgerDatabase, ledger_settings, make_event, publish
 from infermesh_common.events import USAGE_STREAM
@@ -39,6 +41,7 @@ def alive(process: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> 
     return holds
 
 
+@pytest.mark.timeout(400)
 async def test_a_killed_service_loses_nothing_and_counts_nothing_twice(
     database: LedgerDatabase, redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -40,60 +40,10 @@ TAG = ledger_pb2.DIMENSION_TAG
 DAY = ledger_pb2.DIMENSION_DAY
 
 
-Fill = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def ledger(
-    database: LedgerDatabase, redis_server: RedisServer, governance: FakeGovernance, tmp_path: Path
-) -> AsyncIterator[RunningLedger]:
-    """The service; `fill` of the test gives it events."""
-    settings = ledger_settings(tmp_path, database, redis_server)
-    async with run_ledger(settings, governance.directory) as running:
-        await eventually(database.is_prepared)
-        yield running
-
-
-@pytest.fixture
-def fill(database: LedgerDatabase, redis_server: RedisServer) -> Fill:
-    """Publishes events and waits until the ledger has them."""
-
-    async def put(*events: events_pb2.UsageEvent) -> None:
-        expected = database.count_events() + len(events)
-        publish(redis_server, *events)
-        await eventually(lambda: database.count_events() == expected)
-
-    return put
-
-
-def asking(
-    *group_by: ledger_pb2.Dimension.ValueType,
-    page_size: int = 0,
-    page_token: str = "",
-    where: ledger_pb2.UsageFilter | None = None,
-) -> ledger_pb2.QueryUsageRequest:
-    return ledger_pb2.QueryUsageRequest(
-        group_by=group_by,
-        filter=where,
-        page=page_pb2.PageRequest(page_size=page_size, page_token=page_token),
-    )
-
-
 def stamp(moment: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(moment)
     return message
-
-
-async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
-    """(status code, reason) of a call that must fail."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    for detail in rpc_status.from_call(caught.value).details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return caught.value.code(), info.reason
-    raise AssertionError("an error without ErrorInfo")
 
 
 async def test_totals_count_answers_hits_failures_and_exact_money(
@@ -272,77 +222,6 @@ async def test_get_event_returns_it_whole(
         grpc.StatusCode.NOT_FOUND,
         "EVENT_NOT_FOUND",
     )
-
-
-async def test_pages_of_events_are_complete_newest_first_also_within_one_microsecond(
-    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
-) -> None:
-    events = [make_event(when=NOON + timedelta(microseconds=n // 3)) for n in range(10)]
-    await fill(*events)
-    me = bearer(governance.issue("acme"))
-    seen: list[events_pb2.UsageEvent] = []
-    token = ""
-    while True:
-        request = ledger_pb2.ListEventsRequest(
-            page=page_pb2.PageRequest(page_size=2, page_token=token)
-        )
-        response = await ledger.stub.ListEvents(request, metadata=me)
-        assert len(response.events) == 2
-        seen += response.events
-        # What arrives meanwhile shifts nothing.
-        await fill(make_event(when=NOON + timedelta(hours=1)))
-        if not (token := response.page.next_page_token):
-            break
-    assert {e.event_id for e in seen} == {e.event_id for e in events} and len(seen) == 10
-    moments = [e.request_time.ToMicroseconds() for e in seen]
-    assert moments == sorted(moments, reverse=True)
-
-
-async def test_pages_of_rows_equal_the_whole_also_among_ties(
-    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
-) -> None:
-    baselines = ["7", "7.0", "70", "0.7", None, "7", None, "8"]
-    await fill(*(make_event(model=f"m{i}", baseline=b) for i, b in enumerate(baselines)))
-    me = bearer(governance.issue("acme"))
-    whole = (await ledger.stub.QueryUsage(asking(MODEL, DAY), metadata=me)).rows
-    assert [r.model for r in whole] == ["m2", "m7", "m0", "m1", "m5", "m3", "m4", "m6"]
-    seen: list[ledger_pb2.UsageRow] = []
-    token = ""
-    while True:
-        # The order in which dimensions are named is not part of the question.
-        request = asking(DAY, MODEL, page_size=3, page_token=token)
-        response = await ledger.stub.QueryUsage(request, metadata=me)
-        seen += response.rows
-        if not (token := response.page.next_page_token):
-            break
-    assert seen == list(whole)
-
-
-async def test_a_page_token_serves_no_other_query(
-    ledger: RunningLedger, fill: Fill, governance: FakeGovernance
-) -> None:
-    await fill(*(make_event(model=f"m{i}") for i in range(3)))
-    me = bearer(governance.issue("acme"))
-    operator = bearer(governance.issue("", Role.OPERATOR))
-    first = await ledger.stub.QueryUsage(asking(MODEL, page_size=1), metadata=me)
-    token = first.page.next_page_token
-    invalid = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
-    query = ledger.stub.QueryUsage
-    assert (await query(asking(MODEL, page_token=token), metadata=me)).rows
-    assert await refusal(query(asking(TAG, page_token=token), metadata=me)) == invalid
-    assert (
-        await refusal(
-            query(
-                asking(MODEL, where=ledger_pb2.UsageFilter(model="m1"), page_token=token),
-                metadata=me,
-            )
-        )
-        == invalid
-    )
-    assert await refusal(query(asking(MODEL, page_token=token), metadata=operator)) == invalid
-    assert await refusal(query(asking(MODEL, page_token="AAAA"), metadata=me)) == invalid
-    listing = ledger_pb2.ListEventsRequest(page=page_pb2.PageRequest(page_token=token))
-    assert await refusal(ledger.stub.ListEvents(listing, metadata=me)) == invalid
 
 
 async def test_wrong_questions_are_refused_with_their_reason(

@@ -15,6 +15,7 @@ from infermesh_cache.domain.entry import Answer
 from infermesh_cache.domain.keys import Slot
 from infermesh_cache.domain.outcomes import Hit
 from infermesh_cache.domain.policy import CacheRules
+from infermesh_cache.domain.selection import Scope, Selection
 from infermesh_cache.ports import Maintained, Put
 from infermesh_common.background import end_tasks
 from infermesh_common.errors import Unavailable
@@ -85,6 +86,31 @@ async def cache(failing: Unmaintained, codec: EntryCodec, metrics: Metrics) -> A
         metrics=metrics,
     )
     await flights.close()
+
+
+@pytest.mark.parametrize(
+    "selection", [Selection(Scope.ALL), Selection(Scope.MODEL, "small"), Selection(Scope.TAG, "t")]
+)
+async def test_a_batch_removes_what_was_there_when_the_invalidation_began_and_no_more(
+    entries: RedisEntryStore, codec: EntryCodec, selection: Selection
+) -> None:
+    answer = replace(ANSWER, tags=("t",))
+
+    async def put(name: bytes) -> Slot:
+        slot = Slot("acme", 0, name * 32)
+        encoded = await codec.encode(slot, answer)
+        await entries.put(slot, answer, encoded, token="", ttl_ms=60_000, max_tenant_bytes=10**6)
+        return slot
+
+    before, replaced = await put(b"a"), await put(b"b")
+    generation = await entries.outdate_flights("acme")
+    # Stored or replaced after the beginning, and met by the scan.
+    replaced, after = await put(b"b"), await put(b"c")
+    removed = await entries.remove_batch(
+        "acme", selection, before_generation=generation, cursor="0"
+    )
+    assert (removed.count, removed.cursor) == (1, "0")
+    assert [await entries.holds(slot) for slot in (before, replaced, after)] == [False, True, True]
 
 
 async def test_an_answer_is_stored_even_if_room_cannot_be_made(

@@ -24,11 +24,18 @@ from infermesh_common.errors import (
     DeadlineExceeded,
     InfermeshError,
     Internal,
-    InvalidArgument,
     ResourceExhausted,
     Unavailable,
     from_rpc_error,
     to_status,
+)
+from infermesh_common.rpc.handlers import (
+    Context,
+    Message,
+    arity_of,
+    parsed,
+    unchanged,
+    unless_cancelled,
 )
 from infermesh_common.telemetry.logs import without_text
 
@@ -40,9 +47,6 @@ _MOMENT_S = 1.0
 _CLOCK_SKEW_S = 0.005
 
 Trailers = tuple[tuple[str, str | bytes], ...]
-# Protobuf messages of any service, and grpc's handler: types that the generated code owns.
-Message = Any
-Context = grpc.aio.ServicerContext[Message, Message]
 
 
 class Observer(Protocol):
@@ -134,15 +138,15 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
     def _wrap(
         self, method: str, handler: "grpc.RpcMethodHandler[Message, Message]"
     ) -> "grpc.RpcMethodHandler[Message, Message]":
-        make, inner = _arity(handler)
+        make, inner = arity_of(handler)
         # Messages are (de)serialised in here, where a fault has a code, a log line and no way out
         # for its text. A stream of requests is read by the handler itself.
-        parse = _identity if handler.request_streaming else handler.request_deserializer
+        parse = unchanged if handler.request_streaming else handler.request_deserializer
         serve = self._streamed if handler.response_streaming else self._single
         return cast(
             "grpc.RpcMethodHandler[Message, Message]",
             make(
-                serve(method, inner, parse or _identity, handler.response_serializer or _identity),
+                serve(method, inner, parse or unchanged, handler.response_serializer or unchanged),
                 request_deserializer=(
                     handler.request_deserializer if handler.request_streaming else None
                 ),
@@ -163,14 +167,14 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
             try:
                 self._admit(call)
                 async with asyncio.timeout(call.remaining_s()):
-                    response = serialize(await inner(_parsed(parse, request), context))
+                    response = serialize(await inner(parsed(parse, request), context))
                 code = grpc.StatusCode.OK
                 return response
             except grpc.aio.AbortError:
                 code = context.code()  # the handler refused by itself
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                mapped = map_error(call, _unless_cancelled(error))
+                mapped = map_error(call, unless_cancelled(error))
                 code = mapped.status_code
                 await self._abort(call, context, mapped)
             finally:
@@ -193,7 +197,7 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
                 deadline_s = asyncio.get_running_loop().time() + call.remaining_s()
                 async with (
                     asyncio.timeout_at(deadline_s) as timer,
-                    aclosing(inner(_parsed(parse, request), context)) as responses,
+                    aclosing(inner(parsed(parse, request), context)) as responses,
                 ):
                     async for response in responses:
                         message = serialize(response)
@@ -209,7 +213,7 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
                 code = context.code()  # the handler refused by itself
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                mapped = map_error(call, _unless_cancelled(error))
+                mapped = map_error(call, unless_cancelled(error))
                 code = mapped.status_code
                 await self._abort(call, context, mapped)
             finally:
@@ -272,46 +276,6 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError as aborted:
             # Tracing records it with its whole chain: the error behind it may quote a prompt.
             raise aborted from None
-
-
-def _arity(
-    handler: "grpc.RpcMethodHandler[Message, Message]",
-) -> tuple[Callable[..., object], Callable[..., Any]]:
-    """The function that makes a handler of the same arity, and the handler's own function."""
-    arities: dict[tuple[bool, bool], tuple[Callable[..., object], Any]] = {
-        (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
-        (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
-        (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
-        (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
-    }
-    return arities[bool(handler.request_streaming), bool(handler.response_streaming)]
-
-
-def _identity(message: Message) -> Message:
-    return message
-
-
-def _parsed(parse: Callable[[Message], Message], request: Message) -> Message:
-    try:
-        return parse(request)
-    except Exception as error:  # of the protobuf runtime, which has several kinds
-        raise InvalidArgument("REQUEST_MALFORMED", "The request cannot be parsed.") from error
-
-
-def _unless_cancelled(error: BaseException) -> Exception:
-    """`error` as a fault of the handler; raises it again when it is this RPC that was cancelled.
-
-    grpc sends no status for a handler that ends cancelled, and a handler may do so because
-    something it awaited was: its caller would wait for ever.
-    """
-    if isinstance(error, Exception):
-        return error
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise error
-    defect = RuntimeError("cancelled by something it awaited")
-    defect.__cause__ = error
-    return defect
 
 
 def map_error(call: RequestContext, error: Exception) -> InfermeshError:

@@ -1,7 +1,7 @@
 -- Takes over entries that a consumer has held for too long.
 -- KEYS[1] stream; ARGV: group, consumer, idle time in ms, most entries.
--- Returns how many. JUSTID: entries that were trimmed meanwhile come along by their id, which
--- Redis 6.2 otherwise hides behind a nil that nobody could acknowledge.
+-- Returns how many. JUSTID: they are read afterwards as the consumer's own, which tells the id of
+-- entries that were trimmed meanwhile; Redis 6.2 hides it behind a nil here.
 local cursor, claimed = '0-0', 0
 repeat
   local reply = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor,

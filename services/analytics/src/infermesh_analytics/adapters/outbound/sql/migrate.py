@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, func, select
 
-_ADVISORY_LOCK = 0x1F3E_5E11_0001
+ADVISORY_LOCK = 0x1F3E_5E11_0001
 """Key of the PostgreSQL advisory lock; any number that nobody else takes."""
 
 # Alembic keeps the connection and the operations of a run in variables of its modules.
@@ -27,10 +27,10 @@ def migrate(engine: Engine) -> None:
     Raises:
         SQLAlchemyError, sqlite3.Error, OSError: the database cannot be used.
     """
-    with _alembic_runs, _lock_file(engine), engine.begin() as connection:
+    with _alembic_runs, _alone_on_file(engine), engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # Ends with the transaction, also when this process is killed.
-            connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
         _upgrade(connection)
 
 
@@ -44,8 +44,13 @@ def _upgrade(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
+def lock_file(database: Path) -> Path:
+    """The file beside a SQLite database that is locked while the schema changes."""
+    return database.with_name(f"{database.name}.lock")
+
+
 @contextmanager
-def _lock_file(engine: Engine) -> Iterator[None]:
+def _alone_on_file(engine: Engine) -> Iterator[None]:
     """On SQLite, keeps other processes away by a file beside the database's.
 
     SQLite's own lock does not do: the switch to its write-ahead log cannot be part of a
@@ -56,7 +61,7 @@ def _lock_file(engine: Engine) -> Iterator[None]:
         return
     path = Path(engine.url.database or "").absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("a") as lock:
+    with lock_file(path).open("a") as lock:
         # Released when the file is closed, also by a kill.
         fcntl.flock(lock, fcntl.LOCK_EX)
         with engine.connect() as connection:

@@ -22,7 +22,7 @@ local generation = redis.call('GET', P .. 'generation') or '0'
 local lease = P .. 'lease:' .. member
 local held = redis.call('GET', lease)
 -- A flight from before an invalidation is not worth waiting for: its answer will not be stored.
-if held then
+if held and string.sub(held, 1, #generation + 1) == generation .. ':' then
   return {'flight', redis.call('PTTL', lease), not_before}
 end
 redis.call('SET', lease, generation .. ':' .. token, 'PX', ARGV[5])
