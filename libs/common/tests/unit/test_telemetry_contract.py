@@ -1,6 +1,7 @@
 """Names of metrics and log fields are declared before they are used, in the whole repository."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,18 @@ def test_every_span_attribute_that_is_named_is_declared(
         and node.value.startswith("gen_ai.")
     }
     assert named <= SPAN_ATTRIBUTES
+
+
+def test_every_metric_that_a_document_names_is_declared() -> None:
+    documents = [
+        path
+        for place in ("*.md", "docs/**/*.md", "services/*/*.md", "deploy/**/*.md")
+        for path in ROOT.glob(place)
+    ]
+    assert documents
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path in documents
+        for name in re.findall(r"\binfermesh_[a-z_]+_(?:total|seconds|usd)\b", path.read_text())
+    }
+    assert {(path, name) for path, name in named if name not in METRICS} == set()

@@ -112,7 +112,7 @@ def test_a_process_that_fails_is_named_with_its_words_and_nothing_remains(
         mesh.up(UpOptions(), quiet)
     assert caught.value.process == "broken"
     assert "no licence found" in caught.value.log_lines
-    assert "ended soon after its start" in str(caught.value)
+    assert "did not come up" in str(caught.value)
     assert processes_of(mesh.state_dir) == []
     assert notes(mesh) == ["store started", "store stopped"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,11 +16,12 @@ import psycopg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from infermesh.analytics.v1 import events_pb2, ledger_pb2_grpc
-from infermesh.common.v1 import decision_pb2, money_pb2, usage_pb2
+from infermesh.analytics.v1 import events_pb2, ledger_pb2, ledger_pb2_grpc
+from infermesh.common.v1 import decision_pb2, money_pb2, page_pb2, usage_pb2
 from infermesh_analytics.adapters.outbound.sql.engine import Database
 from infermesh_analytics.bootstrap import bootstrap
 from infermesh_analytics.settings import AnalyticsSettings, DatabaseSettings
+from infermesh_common.errors import from_rpc_error
 from infermesh_common.events import EVENT_FIELD, USAGE_STREAM
 from infermesh_common.identity.directory import IdentityDirectory
 from infermesh_common.rpc.server import GrpcServer
@@ -253,6 +254,7 @@ def asking(
     page_token: str = "",
     where: ledger_pb2.UsageFilter | None = None,
 ) -> ledger_pb2.QueryUsageRequest:
+    """A question; `where` restricts it."""
     return ledger_pb2.QueryUsageRequest(
         group_by=group_by,
         filter=where,
@@ -261,11 +263,9 @@ def asking(
 
 
 async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
-    """(status code, reason) of a call that must fail."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    """(status code, reason) of a call that must be refused."""
+    try:
         await call
-    for detail in rpc_status.from_call(caught.value).details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return caught.value.code(), info.reason
-    raise AssertionError("an error without ErrorInfo")
+    except grpc.aio.AioRpcError as error:
+        return error.code(), from_rpc_error(error).reason
+    raise AssertionError("the call was not refused")

@@ -6,6 +6,17 @@ from datetime import timedelta
 
 import grpc
 
+from infermesh.analytics.v1 import events_pb2, ledger_pb2
+from infermesh.common.v1 import page_pb2
+from infermesh_analytics.testing import NOON, Fill, RunningLedger, asking, make_event, refusal
+from infermesh_common.identity.model import Role
+from infermesh_common.testing.identity import FakeGovernance, bearer
+
+MODEL = ledger_pb2.DIMENSION_MODEL
+TAG = ledger_pb2.DIMENSION_TAG
+DAY = ledger_pb2.DIMENSION_DAY
+
+
 async def test_pages_of_events_are_complete_newest_first_also_within_one_microsecond(
     ledger: RunningLedger, fill: Fill, governance: FakeGovernance
 ) -> None:

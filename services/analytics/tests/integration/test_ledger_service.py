@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from infermesh.analytics.v1 import events_pb2, ledger_pb2
-from infermesh.common.v1 import decision_pb2, page_pb2, usage_pb2
-from infermesh_analytics.testing import (
-    NOON,
-    LedgerDatabase,
-    RunningLedger,
-    ledger_settings,
-    make_event,
-    publish,
-    run_ledger,
-)
+from infermesh.common.v1 import decision_pb2, usage_pb2
+from infermesh_analytics.testing import NOON, Fill, RunningLedger, asking, make_event, refusal
 from infermesh_common.identity.directory import INTERNAL_TOKEN_HEADER, TENANT_HEADER
 from infermesh_common.identity.model import Role
 from infermesh_common.testing.identity import FakeGovernance, bearer
-from infermesh_common.testing.servers import RedisServer, eventually
 from infermesh_common.testing.settings import INTERNAL_TOKEN
 
 HIT = decision_pb2.CACHE_STATUS_HIT

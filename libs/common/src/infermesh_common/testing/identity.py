@@ -25,7 +25,7 @@ class FakeGovernance:
     @classmethod
     def create(cls, internal_token: str = "internal-token-for-tests") -> "FakeGovernance":
         """With an empty snapshot in force."""
-        governance = cls(IdentityDirectory(internal_token=internal_token, max_age_s=300))
+        governance = cls(IdentityDirectory(internal_token=internal_token, max_age_s=10**9))
         governance.push()
         return governance
 
