@@ -153,9 +153,9 @@ def savings(mesh: infermesh.Client) -> None:
         f"The ledger did not show {asked} inferences",
     )
     (total,) = mesh.usage()
-    table = Table(box=None)
-    for name in ("requests", "from cache", "hit rate", "without the mesh", "cost", "saved"):
-        table.add_column(name, justify="right")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("requests", "from cache", "hit rate", "without mesh", "cost", "saved"):
+        table.add_column(name, justify="right", no_wrap=True)
     assert total.baseline_cost is not None and total.saved is not None and total.cost is not None
     table.add_row(
         str(total.requests),

@@ -115,6 +115,9 @@ class RunningMesh:
     def breaker(self, dependency: str) -> int:
         return int(self._metric(f'infermesh_breaker_state{{dependency="{dependency}"}}'))
 
+    def in_flight(self, service: str) -> int:
+        return int(self._metric(f'infermesh_rpc_in_flight{{service="{service}"}}'))
+
     def events_queued(self) -> int:
         return int(self._metric("infermesh_events_queued"))
 

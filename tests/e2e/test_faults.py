@@ -138,3 +138,4 @@ def test_events_made_while_redis_is_away_reach_the_ledger(mesh, upstream, unique
             return {event.event_id for event in own.events(infermesh.UsageFilter(tag=unique))}
 
     eventually(lambda: recorded() == ids, "all events in the ledger")
+    eventually(lambda: cache_works(client, f"{unique} after"), "the cache works again")

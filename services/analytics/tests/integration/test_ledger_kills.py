@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,18 +17,30 @@ from infermesh_common.testing.servers import RedisServer, eventually
 
 EVENTS = 1500
 KILLS = 3
+Start = Callable[[], "subprocess.Popen[bytes]"]
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
-    """The service, with the settings that are in `folder`."""
-    environment = os.environ | {"INFERMESH_CONFIG": str(folder / "analytics.yaml")}
-    with (folder / "output.log").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "infermesh_analytics"],
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the service with the settings that are in the test's folder."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def new() -> "subprocess.Popen[bytes]":
+        environment = os.environ | {"INFERMESH_CONFIG": str(tmp_path / "analytics.yaml")}
+        with (tmp_path / "output.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "infermesh_analytics"],
+                env=environment,
+                stdout=output,
+                stderr=output,
+            )
+        started.append(process)
+        return process
+
+    yield new
+    for process in started:
+        process.kill()
+        process.wait(20)
 
 
 def alive(process: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> Callable[[], bool]:
@@ -43,7 +55,7 @@ def alive(process: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> 
 
 @pytest.mark.timeout(400)
 async def test_a_killed_service_loses_nothing_and_counts_nothing_twice(
-    database: LedgerDatabase, redis_server: RedisServer, tmp_path: Path
+    database: LedgerDatabase, redis_server: RedisServer, tmp_path: Path, start: Start
 ) -> None:
     events = [make_event(cost=f"0.{n:040d}", tags=("x", f"t{n % 7}")) for n in range(EVENTS)]
     publish(redis_server, *events, *events[::10])
@@ -59,7 +71,7 @@ async def test_a_killed_service_loses_nothing_and_counts_nothing_twice(
             claim_idle_ms=500,
         )
         before = database.count_events()
-        process = start(tmp_path)
+        process = start()
         await eventually(
             alive(process, lambda: database.count_events() >= before + 150), within_s=60
         )
@@ -71,7 +83,7 @@ async def test_a_killed_service_loses_nothing_and_counts_nothing_twice(
         with redis_server.client() as client:
             return int(client.xpending(USAGE_STREAM, GROUP)["pending"])
 
-    process = start(tmp_path)
+    process = start()
     await eventually(alive(process, lambda: database.count_events() == EVENTS), within_s=60)
     await eventually(alive(process, lambda: pending() == 0), within_s=60)
     process.send_signal(signal.SIGTERM)
@@ -82,10 +94,12 @@ async def test_a_killed_service_loses_nothing_and_counts_nothing_twice(
     assert len(costs) == EVENTS
 
 
-def test_settings_that_cannot_be_used_end_it_with_one_sentence(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_used_end_it_with_one_sentence(
+    tmp_path: Path, start: Start
+) -> None:
     config = tmp_path / "analytics.yaml"
     config.write_text("analytics: {database_url: 'sqlite://'}")
-    process = start(tmp_path)
+    process = start()
     assert process.wait(60) == 2
     (line,) = (tmp_path / "output.log").read_text().splitlines()
     assert line.startswith("settings of analytics: ") and "database_url" in line

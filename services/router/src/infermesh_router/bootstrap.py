@@ -64,49 +64,52 @@ async def bootstrap(
         settings: everything it needs to know.
         directory: of a test, in place of the one that governance fills.
     """
-    async with service_kit("router", settings, directory) as kit:
-        if directory is None:
-            kit.follow_identities()
-        registry = CurrentRegistry()
-        resources = ResourceStore(settings.resources_dir, kit.metrics)
-        resources.load()
-        resources.subscribe(registry.update)
-        kit.spawn(resources.watch(), "resources-watch")
+    redis = create_redis(settings.redis)
+    try:
+        async with service_kit("router", settings, directory) as kit:
+            if directory is None:
+                kit.follow_identities()
+            registry = CurrentRegistry()
+            resources = ResourceStore(settings.resources_dir, kit.metrics)
+            resources.load()
+            resources.subscribe(registry.update)
+            kit.spawn(resources.watch(), "resources-watch")
 
-        redis = create_redis(settings.redis)
-        publisher = UsageEventPublisher(
-            redis,
-            kit.metrics,
-            max_queued=settings.events.max_queued,
-            max_stream_events=settings.events.max_stream,
-        )
-        kit.spawn(publisher.run(), "usage-events")
-        background = BackgroundTasks()
-        providers = ProviderPool(
-            settings.breaker,
-            kit.metrics,
-            background,
-            kit.tracing,
-            max_response_bytes=settings.limits.max_response_bytes,
-        )
-        cache = await Dependency.create("cache", settings.breaker, kit.metrics)
-        optimizer = InferenceOptimizer(
-            registry,
-            CacheStage(
-                GrpcExactCache(kit.channels.to(settings.targets.cache), cache, settings.cache),
+            publisher = UsageEventPublisher(
+                redis,
+                kit.metrics,
+                max_queued=settings.events.max_queued,
+                max_stream_events=settings.events.max_stream,
+            )
+            kit.spawn(publisher.run(), "usage-events")
+            background = BackgroundTasks()
+            providers = ProviderPool(
+                settings.breaker,
+                kit.metrics,
                 background,
-                flight_poll_ms=settings.cache.flight_poll_ms,
-            ),
-            ModelStage(providers, kit.metrics),
-            EventUsageSink(publisher, kit.metrics),
-        )
-        try:
-            yield _server(kit, settings, optimizer, registry, cache)
-        finally:
-            await background.drain(settings.server.stop_grace_ms / 1000)
-            await publisher.flush(settings.events.flush_timeout_ms / 1000)
-            await providers.close()
-            await redis.aclose()
+                kit.tracing,
+                max_response_bytes=settings.limits.max_response_bytes,
+            )
+            cache = await Dependency.create("cache", settings.breaker, kit.metrics)
+            optimizer = InferenceOptimizer(
+                registry,
+                CacheStage(
+                    GrpcExactCache(kit.channels.to(settings.targets.cache), cache, settings.cache),
+                    background,
+                    flight_poll_ms=settings.cache.flight_poll_ms,
+                ),
+                ModelStage(providers, kit.metrics),
+                EventUsageSink(publisher, kit.metrics),
+            )
+            try:
+                yield _server(kit, settings, optimizer, registry, cache)
+            finally:
+                await background.drain(settings.server.stop_grace_ms / 1000)
+                await publisher.flush(settings.events.flush_timeout_ms / 1000)
+                await providers.close()
+    finally:
+        # After the kit's tasks, which use it.
+        await redis.aclose()
 
 
 def _server(

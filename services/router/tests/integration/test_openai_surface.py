@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 
 from infermesh.analytics.v1 import events_pb2
 from infermesh.common.v1 import decision_pb2
-from infermesh.router.v1 import openai_pb2
+from infermesh.router.v1 import openai_pb2, operations_pb2
 from infermesh_common.identity.model import Role
 from infermesh_common.testing.resources import resource
 from infermesh_common.testing.servers import eventually
@@ -452,3 +452,34 @@ async def test_no_time_out_of_a_provider_is_exceeded(mesh):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await mesh.chat(stream=True)
     assert reason_of(caught.value) == "PROVIDER_TIMEOUT"
+
+
+async def test_a_request_that_stopped_waiting_asks_the_model_and_leaves_the_entry_to_the_leader(
+    mesh,
+):
+    release = asyncio.Event()
+
+    async def first_waits(request, body):
+        if len(mesh.upstream.requests) == 1:
+            await release.wait()
+        return await mesh.upstream.answer(request, body)
+
+    async def revision():
+        health = await mesh.operations.GetHealth(operations_pb2.GetHealthRequest())
+        return health.configuration_revision
+
+    before = await revision()
+    mesh.declare(resource("CachePolicy", "default", singleFlightWaitMs=100))
+
+    async def policy_in_force():
+        return await revision() != before
+
+    await eventually(policy_in_force)
+    mesh.upstream.handler = first_waits
+    leader = asyncio.create_task(mesh.chat())
+    await eventually(lambda: len(mesh.upstream.requests) == 1)
+    assert (await mesh.chat()).headers["x-infermesh-cache"] == "miss"
+    assert not mesh.cache.entries
+    release.set()
+    await leader
+    assert len(mesh.cache.entries) == 1

@@ -191,7 +191,11 @@ class PostgresServer:
         return True
 
     def __enter__(self) -> "PostgresServer":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

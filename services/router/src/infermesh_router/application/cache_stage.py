@@ -92,6 +92,10 @@ class CacheStage:
         decision.cache_status = CacheStatus.MISS
         if control.only_if_cached:
             raise _miss()
+        if found is None and policy.single_flight:
+            # Without a lease the cache cannot tell whether this answer is older than an
+            # invalidation; the one that holds the lease stores its own.
+            return CacheTicket(identity, objection="an identical request is making the entry")
         return CacheTicket(identity, found)
 
     async def _find(

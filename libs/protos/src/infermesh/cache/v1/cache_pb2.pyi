@@ -145,7 +145,7 @@ class Miss(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """UPPER_SNAKE: NOT_FOUND, WAIT_TIMED_OUT."""
+    """UPPER_SNAKE: NOT_FOUND, also when the policy is off; WAIT_TIMED_OUT."""
     def __init__(
         self,
         *,
@@ -245,7 +245,7 @@ class StoreResponse(_message.Message):
     stored: _builtins.bool
     """Whether the entry was stored."""
     reason: _builtins.str
-    """Why not, UPPER_SNAKE: TOO_LARGE, LEASE_LOST. Empty when stored."""
+    """Why not, UPPER_SNAKE: TOO_LARGE, LEASE_LOST, DISABLED. Empty when stored."""
     version: _builtins.int
     """Version stored."""
     def __init__(

@@ -73,7 +73,9 @@ class Key(_message.Message):
     description: _builtins.str
     """What it is for, in its maker's words."""
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Absent: not known, the key is declared and was not issued here."""
+
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Absent: does not expire."""
