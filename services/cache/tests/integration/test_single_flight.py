@@ -31,8 +31,14 @@ def waits(caller: Caller, question: str, max_age_s: float | None = None) -> Wait
 
 
 async def all_wait(replica: Replica, count: int) -> None:
+    """Until `count` calls have been under way for a while: one that has just begun has not looked
+    into Redis yet."""
+    seen = 0
+
     async def waiting() -> bool:
-        return await replica.in_flight() == count
+        nonlocal seen
+        seen = seen + 1 if await replica.in_flight() == count else 0
+        return seen >= 10
 
     await eventually(waiting)
 

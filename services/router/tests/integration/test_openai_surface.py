@@ -196,6 +196,8 @@ async def test_only_if_cached_without_an_entry_calls_nobody(mesh):
         await mesh.chat(headers={"x-infermesh-cache": "only-if-cached"})
     assert reason_of(caught.value) == "CACHE_MISS"
     assert not mesh.upstream.requests
+    event = await mesh.event()
+    assert (event.outcome, event.decision.cost.amount) == (events_pb2.OUTCOME_FAILED, "0")
 
 
 @pytest.mark.parametrize("finish_reason", ["length", "content_filter"])

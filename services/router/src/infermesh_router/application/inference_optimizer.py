@@ -107,6 +107,8 @@ class InferenceOptimizer:
             outcome, reason = Outcome.FAILED, "INTERNAL"
             raise
         finally:
+            if outcome is not Outcome.SUCCEEDED:
+                decision.settle_failure()
             self._sink.record(
                 request,
                 caller,

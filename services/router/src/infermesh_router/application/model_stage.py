@@ -59,6 +59,7 @@ class ModelStage:
         failure: InfermeshError | None = None
         for model in call.route.chain[: call.max_attempts]:
             provider = registry.provider_of(model)
+            decision.provider_called = True
             try:
                 body = await self._provider.complete(
                     provider, model, call.request.surface, call.body
@@ -83,6 +84,7 @@ class ModelStage:
         failure: InfermeshError | None = None
         for model in call.route.chain[: call.max_attempts]:
             provider = registry.provider_of(model)
+            decision.provider_called = True
             events = self._provider.stream(provider, model, call.request.surface, call.body)
             async with aclosing(events):
                 try:

@@ -74,6 +74,7 @@ class Decision:
     fingerprint: str = ""
     store_outcome: str = ""
     fallbacks: list[str] = field(default_factory=list)
+    provider_called: bool = False
 
     @property
     def saved(self) -> Decimal | None:
@@ -90,6 +91,12 @@ class Decision:
             yield
         finally:
             self.stages.append((name, (time.perf_counter_ns() - started) // 1000))
+
+    def settle_failure(self) -> None:
+        """Fills the cost of a request that got no answer in: nothing when no provider was called;
+        otherwise what it was billed is not known."""
+        if not self.provider_called:
+            self.usage, self.cost = Usage(), Decimal(0)
 
     def price(self, prices: PriceBook, baseline_model: str | None) -> None:
         """Fills the amounts in, from what was used.
