@@ -25,6 +25,8 @@ down: setup ## stop it
 	@$(BIN)/infermesh down
 
 test: setup ## all tests; coverage of each package at least 90 %
+	@for tool in curl openssl; do command -v $$tool >/dev/null || \
+		{ echo "make test drives the mesh with $$tool: install it first." >&2; exit 2; }; done
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report= --durations=10
