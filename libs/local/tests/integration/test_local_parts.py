@@ -258,8 +258,8 @@ def test_it_ends_on_sigterm_though_somebody_still_waits_for_an_answer(tmp_path: 
             )
             next(iter(stream))
             started.process.send_signal(signal.SIGTERM)
-            # By force: left to itself it waits half a minute for the client of the stream.
-            assert started.process.wait(timeout=60) == -signal.SIGALRM
+            # By itself or by force; without force it waits half a minute for the stream's client.
+            assert started.process.wait(timeout=20) in (0, -signal.SIGALRM)
 
 
 def test_it_ends_on_sigterm_when_idle(tmp_path: Path) -> None:
