@@ -37,6 +37,11 @@ def pipeline(
     )
 
 
+def _ended(metrics: Metrics, code: str) -> float:
+    labels = {"service": "test", "method": METHODS["unary_unary"], "code": code}
+    return metrics.sample("infermesh_rpc_requests_total", labels)
+
+
 def lines_of(output: str) -> Lines:
     return [json.loads(line) for line in output.splitlines()]
 
@@ -84,6 +89,8 @@ async def test_a_refused_caller_is_logged_without_what_it_sent(
         async with scripted_client(target) as client:
             with pytest.raises(grpc.aio.AioRpcError):
                 await client.answers("unary_unary", PROMPT, metadata=bearer(wrong))
+        # The client knows before the line is written.
+        await eventually(lambda: _ended(metrics, "UNAUTHENTICATED") == 1, what="end of the call")
     output = capsys.readouterr().out
     assert PROMPT not in output and wrong not in output
     (line,) = lines_of(output)
@@ -132,6 +139,7 @@ async def test_a_defect_is_logged_with_its_place_but_not_with_its_text(
         async with scripted_client(target) as client:
             with pytest.raises(grpc.aio.AioRpcError):
                 await client.answers("unary_unary", PROMPT, metadata=bearer(key))
+        await eventually(lambda: _ended(metrics, "INTERNAL") == 1, what="end of the call")
     output = capsys.readouterr().out
     lines = {line["event"]: line for line in lines_of(output)}
     assert PROMPT not in output

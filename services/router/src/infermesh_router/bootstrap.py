@@ -15,12 +15,13 @@ from infermesh_common.resources.store import ResourceStore
 from infermesh_common.rpc.health import Health
 from infermesh_common.rpc.kit import ServiceKit, service_kit
 from infermesh_common.rpc.server import GrpcServer
+from infermesh_router.adapters.inbound.http_bodies import HttpBodies
 from infermesh_router.adapters.inbound.inference_servicer import InferenceServicer
 from infermesh_router.adapters.inbound.openai_errors import error_trailers
 from infermesh_router.adapters.inbound.openai_servicer import OpenAIServicer
 from infermesh_router.adapters.inbound.operations_servicer import OperationsServicer
 from infermesh_router.adapters.outbound.cache_client import GrpcExactCache
-from infermesh_router.adapters.outbound.provider_pool import ProviderPool
+from infermesh_router.adapters.outbound.providers.pool import ProviderPool
 from infermesh_router.adapters.outbound.usage_sink import EventUsageSink
 from infermesh_router.application.cache_stage import CacheStage
 from infermesh_router.application.inference_optimizer import InferenceOptimizer
@@ -128,9 +129,8 @@ def _server(
         open_methods=frozenset({_HEALTH}),
         error_trailers=error_trailers,
     )
-    openai = OpenAIServicer(
-        optimizer, registry, max_request_bytes=settings.limits.max_request_bytes
-    )
+    bodies = HttpBodies(optimizer, max_request_bytes=settings.limits.max_request_bytes)
+    openai = OpenAIServicer(bodies, registry)
     helpers = {"cache": lambda: not cache.is_open}
     operations = OperationsServicer(health, helpers, kit.metrics, registry)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(

@@ -7,6 +7,7 @@ from typing import Protocol
 from infermesh_common.identity.model import Identity
 from infermesh_common.resources.types import Model, Provider
 from infermesh_common.usage import Usage
+from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.decision import Decision, Outcome
 from infermesh_router.domain.request import InferenceRequest, JsonObject, Surface
 
@@ -89,15 +90,15 @@ class ModelProvider(Protocol):
 
     async def complete(
         self, provider: Provider, model: Model, surface: Surface, body: JsonObject
-    ) -> bytes:
-        """The whole answer as a body."""
+    ) -> Answer:
+        """The whole answer."""
 
     def stream(
         self, provider: Provider, model: Model, surface: Surface, body: JsonObject
-    ) -> AsyncGenerator[bytes, None]:
-        """The data of each server-sent event, `[DONE]` excluded.
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """The chunks of a streamed answer, together those that came together; never none.
 
-        A stream that ends before its `[DONE]` raises Unavailable (PROVIDER_STREAM_BROKEN).
+        A stream that ends before the answer does raises Unavailable (PROVIDER_STREAM_BROKEN).
         Closing the generator closes the connection.
         """
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infermesh_router.domain.chat_stream import (
-    DONE,
     ChatStreamAssembler,
     UnmergeableStream,
     replay,
 )
+from infermesh_router.domain.surfaces.openai import ChatWire
 
 text = st.text(max_size=20)
 tool_call = st.fixed_dictionaries(
@@ -50,13 +50,17 @@ def bodies(draw):
     }
 
 
-def assembled(events):
+def assembled(chunks):
     assembler = ChatStreamAssembler()
-    *chunks, done = events
-    assert done == DONE
     for chunk in chunks:
-        assembler.add(orjson.loads(chunk.removeprefix(b"data: ")))
+        assembler.add(orjson.loads(chunk.data))
     return assembler
+
+
+def written(body, **asked):
+    """The events a client of OpenAI's wire gets of a replay."""
+    writer = ChatWire().writer({"stream": True, **asked})
+    return writer.chunks(list(replay(body))).decode().split("\n\n")[:-1]
 
 
 def meaning(body):
@@ -70,24 +74,22 @@ def meaning(body):
 
 @given(bodies())
 def test_a_body_survives_its_replay_as_a_stream(body):
-    assembler = assembled(replay(body, include_usage=True))
+    assembler = assembled(replay(body))
     assert assembler.finished
     assert assembler.usage_seen
     assert meaning(assembler.body()) == meaning(body)
 
 
 @given(bodies())
-def test_a_replay_without_usage_has_no_usage(body):
-    events = list(replay(body, include_usage=False))
-    assert all(b'"usage"' not in event for event in events)
-    assert assembled(events).finished
+def test_a_client_that_asks_for_no_usage_gets_none(body):
+    events = written(body)
+    assert events and all('"usage"' not in event for event in events)
 
 
-def test_the_usage_chunk_is_the_last_before_done():
+def test_the_usage_chunk_is_the_last():
     body = {"choices": [], "usage": {"prompt_tokens": 1}}
-    *_, last, done = replay(body, include_usage=True)
-    assert orjson.loads(last.removeprefix(b"data: "))["usage"] == {"prompt_tokens": 1}
-    assert done == DONE
+    *_, last = written(body, stream_options={"include_usage": True})
+    assert orjson.loads(last.removeprefix("data: "))["usage"] == {"prompt_tokens": 1}
 
 
 def test_tool_calls_are_merged_by_index():

@@ -47,6 +47,18 @@ class SecretRef(Spec):
     file: str
 
 
+class ProviderKey(Spec):
+    """One of several keys of a provider.
+
+    Attributes:
+        secret: where it stands.
+        weight: share of the calls it takes, relative to the others.
+    """
+
+    secret: SecretRef
+    weight: Annotated[int, Field(gt=0)] = 1
+
+
 class ProviderTimeouts(Spec):
     """How long a provider may take for each part of an answer, in milliseconds."""
 
@@ -60,25 +72,39 @@ class ProviderSpec(Spec):
     """An endpoint that serves models.
 
     Attributes:
-        protocol: the wire it speaks. "openai" covers OpenAI, Azure, vLLM, Ollama and others.
+        protocol: the wire it speaks. "openai" covers OpenAI, Azure, vLLM, Ollama and others;
+            "anthropic" is Messages, "gemini" is Google's generateContent, "bedrock" is AWS'
+            Converse.
         base_url: URL up to and including the version, for example "https://api.openai.com/v1".
         auth: where its key stands; absent for endpoints without one.
+        keys: several keys, in place of `auth`.
         auth_header: header the key goes in; with "authorization" it is sent as a Bearer token,
             with any other (Azure: "api-key") bare.
         headers: further headers of every call.
         query: query parameters of every call (Azure: api-version).
         timeouts: see `ProviderTimeouts`.
         max_concurrent: calls under way at once; more are refused, not queued.
+        region: AWS region that calls are signed for (bedrock).
     """
 
-    protocol: Literal["openai"] = "openai"
+    protocol: Literal["openai", "anthropic", "gemini", "bedrock"] = "openai"
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+[^/\s]$")]
     auth: SecretRef | None = None
+    keys: tuple[ProviderKey, ...] = ()
     auth_header: str = "authorization"
     headers: dict[str, str] = Field(default_factory=dict)
     query: dict[str, str] = Field(default_factory=dict)
     timeouts: ProviderTimeouts = ProviderTimeouts()
     max_concurrent: Annotated[int, Field(gt=0)] = 64
+    region: str = ""
+
+    @model_validator(mode="after")
+    def _one_way_to_sign_in(self) -> "ProviderSpec":
+        if self.auth and self.keys:
+            raise ValueError("give either auth or keys, not both")
+        if self.protocol == "bedrock" and not self.region:
+            raise ValueError("bedrock needs a region")
+        return self
 
 
 class CatalogPrice(Spec):
@@ -159,6 +185,10 @@ class RoutePolicySpec(Spec):
         baseline_model: what savings are measured against: what would have been called without
             the mesh. Absent: the model named by the client, or the one chosen.
         max_attempts: models tried for one request before it fails.
+        fallbacks: by the model a client names, others that may answer in its stead when it
+            cannot. Without it a named model is answered by that model or not at all.
+        hedge_after_ms: an answer that has not begun by then is asked of the next model too, and
+            the first to begin wins; both are paid. Absent: never.
     """
 
     models: tuple[Name, ...] = ()
@@ -166,6 +196,8 @@ class RoutePolicySpec(Spec):
     max_latency_ms: Milliseconds | None = None
     baseline_model: Name | None = None
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    fallbacks: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
+    hedge_after_ms: Milliseconds | None = None
 
 
 class CachePolicySpec(Spec):

@@ -11,9 +11,10 @@ from infermesh_common.background import BackgroundTasks
 from infermesh_common.errors import InfermeshError, NotFound
 from infermesh_common.fingerprint import fingerprint
 from infermesh_common.resources.types import CachePolicySpec
+from infermesh_router.domain.answer import Answer
 from infermesh_router.domain.caching import lookup_objection, store_objection
 from infermesh_router.domain.decision import CacheStatus, Decision
-from infermesh_router.domain.request import InferenceRequest, JsonObject
+from infermesh_router.domain.request import InferenceRequest
 from infermesh_router.domain.routing import Route
 from infermesh_router.ports import CachedAnswer, ExactCache, Leased, NewEntry
 
@@ -164,16 +165,17 @@ class CacheStage:
         request: InferenceRequest,
         policy: CachePolicySpec,
         decision: Decision,
-        answer: JsonObject,
-        body: bytes,
+        answer: Answer,
     ) -> None:
         """Stores `answer` when it may be stored; the outcome goes into `decision`."""
-        objection = ticket.objection or store_objection(request, policy, answer, len(body))
+        objection = ticket.objection or store_objection(
+            request, policy, answer.value, len(answer.data)
+        )
         if objection is not None or ticket.fingerprint is None:
             decision.store_outcome = objection or "no cache"
             return
         entry = NewEntry(
-            body=body,
+            body=answer.data,
             model=decision.model,
             provider=decision.provider,
             usage=decision.answer_usage,

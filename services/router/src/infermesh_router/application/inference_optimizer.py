@@ -1,26 +1,20 @@
 """The use case: one inference, from the request to the answer and its decision."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-import orjson
-
-from infermesh_common.errors import InfermeshError, Unavailable
+from infermesh_common.errors import InfermeshError
 from infermesh_common.identity.model import Identity
 from infermesh_router.application.cache_stage import CacheStage, CacheTicket
 from infermesh_router.application.model_stage import ModelCall, ModelStage
-from infermesh_router.domain.chat_stream import (
-    DONE,
-    ChatStreamAssembler,
-    UnmergeableStream,
-    replay,
-)
+from infermesh_router.domain.answer import Answer, Chunk, broken
+from infermesh_router.domain.chat_stream import ChatStreamAssembler, UnmergeableStream, replay
 from infermesh_router.domain.decision import Decision, Outcome, Tier
 from infermesh_router.domain.openai_usage import usage_of
 from infermesh_router.domain.registry import ModelRegistry, TenantView
-from infermesh_router.domain.request import InferenceRequest, JsonObject
+from infermesh_router.domain.request import InferenceRequest
 from infermesh_router.domain.routing import Route, Router
 from infermesh_router.ports import CachedAnswer, UsageSink
 
@@ -32,7 +26,7 @@ class Started:
     decision: Decision
 
 
-Part = Started | bytes
+Part = Started | Answer | Sequence[Chunk]
 
 
 @dataclass(slots=True)
@@ -79,8 +73,8 @@ class InferenceOptimizer:
     async def infer(
         self, request: InferenceRequest, caller: Identity, decision: Decision
     ) -> AsyncGenerator[Part, None]:
-        """First `Started`, then the pieces of the answer: one body, or server-sent events up to
-        and including `[DONE]`. `decision` is complete when the generator ends.
+        """First `Started`, then one `Answer`, or the chunks of a streamed one, usage included.
+        `decision` is complete, and the answer whole, when the generator ends.
 
         Close the generator (`contextlib.aclosing`) when the client goes away: that ends the
         upstream call.
@@ -160,86 +154,60 @@ class InferenceOptimizer:
         )
         run.price()
         yield Started(decision)
+        answer = Answer(found.body)
         if run.request.stream:
             with decision.stage("replay"):
-                events = replay(orjson.loads(found.body), include_usage=run.request.include_usage)
-                yield b"".join(events)
+                chunks = tuple(replay(answer.value))
+            yield chunks
         else:
-            yield found.body
+            yield answer
 
     async def _whole(self, run: _Run, ticket: CacheTicket) -> AsyncGenerator[Part, None]:
         decision = run.decision
         with decision.stage("model"):
-            body = await self._model_stage.complete(
-                self._call(run, run.request.body), run.registry, decision
-            )
-        answer = _parse_answer(body)
+            answer = await self._model_stage.complete(self._call(run), run.registry, decision)
         self._account(run, answer)
-        await self._store(run, ticket, answer, body)
+        await self._store(run, ticket, answer)
         yield Started(decision)
-        yield body
+        yield answer
 
     async def _streamed(self, run: _Run, ticket: CacheTicket) -> AsyncGenerator[Part, None]:
         decision, assembler = run.decision, ChatStreamAssembler()
-        # The usage chunk is needed for the ledger; the client gets it only if it asked for it.
-        options = run.request.body.get("stream_options")
-        options = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-        body = {**run.request.body, "stream": True, "stream_options": options}
-        events = self._model_stage.stream(self._call(run, body), run.registry, decision)
+        pieces = self._model_stage.stream(self._call(run), run.registry, decision)
         started = False
         with decision.stage("model"):
-            async with aclosing(events):
-                async for data in events:
-                    chunk = _parse_answer(data)
-                    _add(assembler, chunk)
+            async with aclosing(pieces):
+                async for chunks in pieces:
+                    for chunk in chunks:
+                        _add(assembler, chunk)
                     if not started:
                         started = True
                         yield Started(decision)
-                    if run.request.include_usage or not _is_usage_only(chunk):
-                        yield b"data: " + data + b"\n\n"
+                    yield chunks
         if not assembler.finished:
-            raise _broken("the provider's stream ended before the answer did")
-        answer = assembler.body()
+            raise broken("the provider's stream ended before the answer did")
+        answer = Answer(value=assembler.body())
         self._account(run, answer)
-        await self._store(run, ticket, answer, orjson.dumps(answer))
-        yield DONE
+        await self._store(run, ticket, answer)
 
-    def _call(self, run: _Run, body: JsonObject) -> ModelCall:
-        return ModelCall(run.request, body, run.route, run.tenant.route_policy.max_attempts)
+    def _call(self, run: _Run) -> ModelCall:
+        return ModelCall(run.request, run.route, run.tenant.route_policy.max_attempts)
 
-    def _account(self, run: _Run, answer: JsonObject) -> None:
-        run.decision.usage = run.decision.answer_usage = usage_of(answer)
+    def _account(self, run: _Run, answer: Answer) -> None:
+        run.decision.usage = run.decision.answer_usage = usage_of(answer.value)
         run.price()
 
-    async def _store(self, run: _Run, ticket: CacheTicket, answer: JsonObject, body: bytes) -> None:
+    async def _store(self, run: _Run, ticket: CacheTicket, answer: Answer) -> None:
         with run.decision.stage("cache.store"):
             await self._cache_stage.store(
-                ticket, run.request, run.tenant.cache_policy, run.decision, answer, body
+                ticket, run.request, run.tenant.cache_policy, run.decision, answer
             )
 
 
-def _parse_answer(data: bytes) -> JsonObject:
+def _add(assembler: ChatStreamAssembler, chunk: Chunk) -> None:
+    if chunk.value.get("error") is not None:
+        raise broken("the provider reported an error in its stream")
     try:
-        answer = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise _broken("the provider's answer is not JSON") from error
-    if not isinstance(answer, dict):
-        raise _broken("the provider's answer is not an object")
-    return answer
-
-
-def _add(assembler: ChatStreamAssembler, chunk: JsonObject) -> None:
-    if chunk.get("error") is not None:
-        raise _broken("the provider reported an error in its stream")
-    try:
-        assembler.add(chunk)
+        assembler.add(chunk.value)
     except UnmergeableStream as error:
-        raise _broken(str(error)) from error
-
-
-def _is_usage_only(chunk: JsonObject) -> bool:
-    return chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
-
-
-def _broken(what: str) -> Unavailable:
-    return Unavailable("PROVIDER_STREAM_BROKEN", f"The answer broke off: {what}.")
+        raise broken(str(error)) from error

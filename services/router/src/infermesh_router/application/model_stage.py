@@ -12,9 +12,10 @@ from infermesh_common.errors import (
 )
 from infermesh_common.resources.types import Model
 from infermesh_common.telemetry.metrics import Metrics
+from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.decision import Decision
 from infermesh_router.domain.registry import ModelRegistry
-from infermesh_router.domain.request import InferenceRequest, JsonObject
+from infermesh_router.domain.request import InferenceRequest
 from infermesh_router.domain.routing import Route
 from infermesh_router.ports import ModelProvider
 
@@ -27,13 +28,11 @@ class ModelCall:
 
     Attributes:
         request: what to answer.
-        body: what is sent, the model's name apart.
         route: models to try.
         max_attempts: models tried at most.
     """
 
     request: InferenceRequest
-    body: JsonObject
     route: Route
     max_attempts: int
 
@@ -50,7 +49,9 @@ class ModelStage:
         self._provider = provider
         self._calls = metrics.counter("infermesh_provider_requests_total")
 
-    async def complete(self, call: ModelCall, registry: ModelRegistry, decision: Decision) -> bytes:
+    async def complete(
+        self, call: ModelCall, registry: ModelRegistry, decision: Decision
+    ) -> Answer:
         """The whole answer of the first model that gives one.
 
         Raises:
@@ -61,21 +62,21 @@ class ModelStage:
             provider = registry.provider_of(model)
             decision.provider_called = True
             try:
-                body = await self._provider.complete(
-                    provider, model, call.request.surface, call.body
+                answer = await self._provider.complete(
+                    provider, model, call.request.surface, call.request.body
                 )
             except InfermeshError as error:
                 failure = self._failed(model, decision, error)
                 continue
             self._answered(model, decision)
-            return body
+            return answer
         assert failure is not None, "a route has at least one model"
         raise failure
 
     async def stream(
         self, call: ModelCall, registry: ModelRegistry, decision: Decision
-    ) -> AsyncGenerator[bytes, None]:
-        """The events of the first model whose stream begins. Once one has begun there is no
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """The chunks of the first model whose stream begins. Once one has begun there is no
         fall-back: the client has seen a part of it.
 
         Raises:
@@ -85,17 +86,17 @@ class ModelStage:
         for model in call.route.chain[: call.max_attempts]:
             provider = registry.provider_of(model)
             decision.provider_called = True
-            events = self._provider.stream(provider, model, call.request.surface, call.body)
-            async with aclosing(events):
+            pieces = self._provider.stream(provider, model, call.request.surface, call.request.body)
+            async with aclosing(pieces):
                 try:
-                    first = await anext(events)
+                    first = await anext(pieces)
                 except InfermeshError as error:
                     failure = self._failed(model, decision, error)
                     continue
                 self._answered(model, decision)
                 yield first
-                async for event in events:
-                    yield event
+                async for piece in pieces:
+                    yield piece
                 return
         assert failure is not None, "a route has at least one model"
         raise failure

@@ -7,22 +7,15 @@ replaced.
 
 from collections.abc import Iterator
 
-import orjson
-
+from infermesh_router.domain.answer import Chunk
 from infermesh_router.domain.request import JsonObject
 
-DONE = b"data: [DONE]\n\n"
 # Identifiers and kinds are repeated in some providers' deltas, never continued.
 _NOT_APPENDED = frozenset({"id", "type", "role", "index"})
 
 
 class UnmergeableStream(Exception):
     """The chunks do not make up one answer."""
-
-
-def event(payload: JsonObject) -> bytes:
-    """One server-sent event."""
-    return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
 def _merge(into: dict[str, object], delta: JsonObject) -> None:
@@ -136,25 +129,22 @@ def _without_index(value: object) -> object:
     ]
 
 
-def replay(body: JsonObject, *, include_usage: bool) -> Iterator[bytes]:
-    """A stored body as the stream a client asked for, `[DONE]` included."""
+def replay(body: JsonObject) -> Iterator[Chunk]:
+    """A stored body as a stream, the usage at its end."""
     head = {
         name: value
         for name, value in body.items()
         if name not in ("object", "choices", "usage") and value is not None
     }
     head["object"] = "chat.completion.chunk"
-    if include_usage:
-        head["usage"] = None
     choices = body.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         yield from _replay_choice(choice, head)
-    if include_usage:
-        yield event({**head, "choices": [], "usage": body.get("usage")})
-    yield DONE
+    if isinstance(body.get("usage"), dict):
+        yield Chunk(value={**head, "choices": [], "usage": body["usage"]})
 
 
-def _replay_choice(choice: JsonObject, head: JsonObject) -> Iterator[bytes]:
+def _replay_choice(choice: JsonObject, head: JsonObject) -> Iterator[Chunk]:
     message = choice.get("message")
     message = dict(message) if isinstance(message, dict) else {}
     extra = {
@@ -164,9 +154,9 @@ def _replay_choice(choice: JsonObject, head: JsonObject) -> Iterator[bytes]:
     }
     index = choice.get("index", 0)
 
-    def part(delta: JsonObject, finish_reason: object = None, **more: object) -> bytes:
+    def part(delta: JsonObject, finish_reason: object = None, **more: object) -> Chunk:
         item = {"index": index, "delta": delta, **more, "finish_reason": finish_reason}
-        return event({**head, "choices": [item]})
+        return Chunk(value={**head, "choices": [item]})
 
     yield part({"role": message.pop("role", "assistant"), "content": ""})
     tool_calls = message.pop("tool_calls", None)

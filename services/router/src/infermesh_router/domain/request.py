@@ -20,7 +20,7 @@ _BYTES_PER_TOKEN = 3
 
 
 class Surface(Enum):
-    """The protocol a request and its answer are bodies of."""
+    """What is asked of a model: the form that requests and answers have inside of the router."""
 
     CHAT = "openai.chat"
     EMBEDDINGS = "openai.embeddings"
@@ -43,12 +43,12 @@ class InferenceRequest:
     """What to answer.
 
     Attributes:
-        surface: protocol of body and answer.
-        body: the client's body. Fields the mesh does not know are in it too.
+        surface: form of body and answer.
+        body: what is asked, in that form. Fields the mesh does not know are in it too.
         model: what the client named: a model, an alias or "auto".
         acceptable_models: with "auto", other models' answers are not accepted; empty: any.
         stream: whether the client wants the answer as it is produced.
-        include_usage: whether the client asked for a usage chunk at the end of the stream.
+        wire: name of the protocol the client speaks, for the ledger.
         task: kind of task, for quality floors.
         tags: labels for the ledger and for invalidation.
         cache: what is asked of the caches.
@@ -59,7 +59,7 @@ class InferenceRequest:
     model: str
     acceptable_models: tuple[str, ...] = ()
     stream: bool = False
-    include_usage: bool = False
+    wire: str = ""
     task: str = "general"
     tags: tuple[str, ...] = ()
     cache: CacheControl = field(default_factory=CacheControl)
@@ -101,11 +101,11 @@ class InferenceRequest:
             ) from error
 
 
-def parse_chat(body: JsonObject) -> tuple[bool, bool]:
+def parse_chat(body: JsonObject) -> bool:
     """Checks what the mesh must rely on in a chat body; the rest is the provider's to judge.
 
     Returns:
-        (stream, include_usage).
+        Whether the client wants a stream.
 
     Raises:
         InvalidArgument: names the field.
@@ -132,7 +132,7 @@ def parse_chat(body: JsonObject) -> tuple[bool, bool]:
         raise InvalidArgument(
             "INVALID_STREAM_OPTIONS", "'stream_options' must be an object.", field="stream_options"
         )
-    return bool(stream), bool(options and options.get("include_usage"))
+    return bool(stream)
 
 
 def parse_embeddings(body: JsonObject) -> None:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
 import grpc
-import orjson
 from google.protobuf import json_format
 
 from infermesh.common.v1 import cache_control_pb2
@@ -13,10 +12,10 @@ from infermesh_common.context import RequestContext, current
 from infermesh_common.errors import InvalidArgument, Unavailable
 from infermesh_common.usage import usage_to_proto
 from infermesh_router.adapters.decision_proto import decision_headers, decision_to_proto
-from infermesh_router.adapters.inbound.openai_servicer import check_task
+from infermesh_router.adapters.inbound.http_bodies import check_task
 from infermesh_router.application.inference_optimizer import InferenceOptimizer, Started
+from infermesh_router.domain.answer import Answer
 from infermesh_router.domain.cache_control import check
-from infermesh_router.domain.chat_stream import DONE
 from infermesh_router.domain.chat_stream import ChatStreamAssembler
 from infermesh_router.domain.decision import Decision
 from infermesh_router.domain.request import (
@@ -27,9 +26,7 @@ from infermesh_router.domain.request import (
     Surface,
     parse_chat,
 )
-from infermesh_router.domain.sse import EventDecoder
 
-_LARGEST_EVENT_BYTES = 64 * 1024 * 1024
 Context = grpc.aio.ServicerContext[object, object]
 
 
@@ -50,14 +47,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         call = current()
         decision = Decision(_request_id(request, call))
         parts = self._optimizer.infer(_inference(request, stream=False), call.caller(), decision)
-        body = b""
+        answer = Answer(value={})
         async with aclosing(parts):
             async for part in parts:
                 if isinstance(part, Started):
                     await context.send_initial_metadata(decision_headers(decision))
-                else:
-                    body += part
-        return _response(orjson.loads(body), decision)
+                elif isinstance(part, Answer):
+                    answer = part
+        return _response(answer.value, decision)
 
     async def InferStream(
         self, request: inference_pb2.InferStreamRequest, context: Context
@@ -67,19 +64,17 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         inner = request.request
         decision = Decision(_request_id(inner, call))
         parts = self._optimizer.infer(_inference(inner, stream=True), call.caller(), decision)
-        assembler, decoder = ChatStreamAssembler(), EventDecoder(_LARGEST_EVENT_BYTES)
+        assembler = ChatStreamAssembler()
         async with aclosing(parts):
             async for part in parts:
                 if isinstance(part, Started):
                     await context.send_initial_metadata(decision_headers(decision))
                     continue
-                for data in decoder.feed(part):
-                    if b"data: " + data + b"\n\n" == DONE:
-                        continue
-                    chunk = orjson.loads(data)
-                    assembler.add(chunk)
-                    if text := _text_delta(chunk):
-                        yield inference_pb2.InferStreamResponse(content_delta=text)
+                assert not isinstance(part, Answer), "a streamed answer comes in chunks"
+                for chunk in part:
+                    assembler.add(chunk.value)
+                if text := "".join(_text_delta(chunk.value) for chunk in part):
+                    yield inference_pb2.InferStreamResponse(content_delta=text)
         completed = _response(assembler.body(), decision)
         yield inference_pb2.InferStreamResponse(completed=completed)
 
@@ -100,7 +95,7 @@ def _inference(request: inference_pb2.InferRequest, *, stream: bool) -> Inferenc
         model=request.model or AUTO,
         acceptable_models=tuple(request.acceptable_models),
         stream=stream,
-        include_usage=True,
+        wire="infermesh.v1",
         task=check_task(request.task),
         tags=tuple(dict.fromkeys(request.tags)),
         cache=_cache_control(request.cache),

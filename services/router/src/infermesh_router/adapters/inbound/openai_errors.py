@@ -1,41 +1,22 @@
-"""Errors in OpenAI's shape.
+"""Errors on the OpenAI surface.
 
-Source: OpenAI API reference, "Error codes". Behind Envoy the HTTP status comes from the gRPC
-status; the body is this one, carried in a trailer.
+Behind Envoy the HTTP status comes from the gRPC status; the body is in OpenAI's shape, carried in
+a trailer.
 """
 
-import grpc
 import orjson
 
 from infermesh_common.context import RequestContext
 from infermesh_common.errors import InfermeshError
 from infermesh_common.rpc.pipeline import Trailers
+from infermesh_router.domain.surfaces.openai_errors import openai_error
 
 SERVICE = "/infermesh.router.v1.OpenAIService/"
 _TRAILER = "x-infermesh-error"
-_TYPES = {
-    grpc.StatusCode.INVALID_ARGUMENT: "invalid_request_error",
-    grpc.StatusCode.FAILED_PRECONDITION: "invalid_request_error",
-    grpc.StatusCode.NOT_FOUND: "invalid_request_error",
-    grpc.StatusCode.UNAUTHENTICATED: "authentication_error",
-    grpc.StatusCode.PERMISSION_DENIED: "permission_error",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "rate_limit_error",
-}
 # HTTP statuses that no gRPC status stands for.
 _EXACT_STATUS = {"REQUEST_TOO_LARGE": "413"}
 # Headers of a response have a limit of their own.
 _LONGEST_BODY_BYTES = 6000
-
-
-def openai_error(error: InfermeshError) -> dict[str, object]:
-    """The body OpenAI's SDKs expect. `code` is the reason in lower case, or the provider's own
-    code when it is the provider that judged the request."""
-    kind = _TYPES.get(error.status_code, "server_error")
-    code = error.reason.lower()
-    if error.reason == "PROVIDER_REJECTED_REQUEST":
-        kind = error.metadata.get("provider_type", kind)
-        code = error.metadata.get("provider_code", code)
-    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": code}}
 
 
 def error_trailers(call: RequestContext, error: InfermeshError) -> Trailers:

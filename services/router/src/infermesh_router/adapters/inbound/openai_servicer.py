@@ -1,71 +1,42 @@
 """The OpenAI wire."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
-import grpc
 import orjson
 from google.api import httpbody_pb2
 from google.protobuf import empty_pb2
 
 from infermesh.router.v1 import openai_pb2, openai_pb2_grpc
 from infermesh_common.context import RequestContext, current
-from infermesh_common.errors import InvalidArgument, PermissionDenied
+from infermesh_common.errors import PermissionDenied
 from infermesh_common.identity.model import Identity
 from infermesh_common.resources.types import Model
-from infermesh_common.rpc.pipeline import map_error
-from infermesh_router.adapters.decision_proto import decision_headers
-from infermesh_router.adapters.inbound.openai_errors import openai_error
-from infermesh_router.application.inference_optimizer import InferenceOptimizer, Started
-from infermesh_router.domain.cache_control import HEADER, parse_cache_control
-from infermesh_router.domain.chat_stream import event
-from infermesh_router.domain.decision import Decision
+from infermesh_router.adapters.inbound.http_bodies import JSON, Context, HttpBodies
 from infermesh_router.domain.registry import ModelRegistry
-from infermesh_router.domain.request import (
-    AUTO,
-    CacheControl,
-    InferenceRequest,
-    JsonObject,
-    Surface,
-    parse_chat,
-    parse_embeddings,
-    parse_model,
-)
+from infermesh_router.domain.request import AUTO
+from infermesh_router.domain.surfaces.openai import ChatWire, EmbeddingsWire
 
-_JSON = "application/json"
-_EVENTS = "text/event-stream; charset=utf-8"
-Context = grpc.aio.ServicerContext[httpbody_pb2.HttpBody, httpbody_pb2.HttpBody]
+_CHAT, _EMBEDDINGS = ChatWire(), EmbeddingsWire()
 
 
 class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
-    """HTTP bodies to the use case and back.
+    """Serves OpenAI's paths.
 
     Args:
-        optimizer: the use case.
+        bodies: the use case behind HTTP bodies.
         registry: gives the registry in force.
-        max_request_bytes: larger bodies are refused.
     """
 
-    def __init__(
-        self,
-        optimizer: InferenceOptimizer,
-        registry: Callable[[], ModelRegistry],
-        *,
-        max_request_bytes: int,
-    ) -> None:
-        self._optimizer = optimizer
+    def __init__(self, bodies: HttpBodies, registry: Callable[[], ModelRegistry]) -> None:
+        self._bodies = bodies
         self._registry = registry
-        self._max_request_bytes = max_request_bytes
 
     async def CreateChatCompletion(
         self, request: httpbody_pb2.HttpBody, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """`POST /v1/chat/completions`."""
-        call = current()
-        body = self._parse(request)
-        stream, include_usage = parse_chat(body)
-        inference = _inference(call, Surface.CHAT, body, stream, include_usage)
-        async with aclosing(self._serve(inference, call, context)) as parts:
+        async with aclosing(self._bodies.serve(_CHAT, request, current(), context)) as parts:
             async for part in parts:
                 yield part
 
@@ -73,11 +44,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         self, request: httpbody_pb2.HttpBody, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """`POST /v1/embeddings`."""
-        call = current()
-        body = self._parse(request)
-        parse_embeddings(body)
-        inference = _inference(call, Surface.EMBEDDINGS, body, False, False)
-        async with aclosing(self._serve(inference, call, context)) as parts:
+        async with aclosing(self._bodies.serve(_EMBEDDINGS, request, current(), context)) as parts:
             async for part in parts:
                 yield part
 
@@ -103,96 +70,7 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
         """Any path, with a body that is too large."""
         async for _ in request_iterator:
             pass
-        raise self._too_large()
-
-    def _too_large(self) -> InvalidArgument:
-        return InvalidArgument(
-            "REQUEST_TOO_LARGE", f"The body is larger than {self._max_request_bytes} bytes."
-        )
-
-    def _parse(self, request: httpbody_pb2.HttpBody) -> JsonObject:
-        if len(request.data) > self._max_request_bytes:
-            raise self._too_large()
-        try:
-            body = orjson.loads(request.data)
-        except orjson.JSONDecodeError as error:
-            raise InvalidArgument(
-                "INVALID_JSON", f"The body is not valid JSON: {error.msg}."
-            ) from error
-        if not isinstance(body, dict):
-            raise InvalidArgument("INVALID_JSON", "The body must be a JSON object.")
-        return body
-
-    async def _serve(
-        self, inference: InferenceRequest, call: RequestContext, context: Context
-    ) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
-        decision = Decision(call.request_id)
-        content_type = _EVENTS if inference.stream else _JSON
-        parts = self._optimizer.infer(inference, call.caller(), decision)
-        started = False
-        async with aclosing(parts):
-            try:
-                async for part in parts:
-                    if isinstance(part, Started):
-                        # Only now, after every refusal: metadata sent earlier would turn an
-                        # error's metadata into trailers, which an HTTP/1.1 client never sees.
-                        await context.send_initial_metadata(decision_headers(decision))
-                        started = True
-                    else:
-                        yield httpbody_pb2.HttpBody(content_type=content_type, data=part)
-            except Exception as error:
-                if not (started and inference.stream):
-                    raise
-                mapped = map_error(call, error)
-                yield httpbody_pb2.HttpBody(
-                    content_type=content_type, data=event(openai_error(mapped))
-                )
-                raise mapped from error
-
-
-def _inference(
-    call: RequestContext, surface: Surface, body: JsonObject, stream: bool, include_usage: bool
-) -> InferenceRequest:
-    return InferenceRequest(
-        surface=surface,
-        body=body,
-        model=parse_model(body),
-        stream=stream,
-        include_usage=include_usage,
-        task=task_of(call.metadata),
-        tags=_tags(call.metadata),
-        cache=_cache_control(call.metadata),
-    )
-
-
-def task_of(metadata: Mapping[str, str]) -> str:
-    """The kind of task named in the `x-infermesh-task` header.
-
-    Raises:
-        InvalidArgument: INVALID_TASK.
-    """
-    return check_task(metadata.get("x-infermesh-task", ""))
-
-
-def check_task(task: str) -> str:
-    """`task`, "general" when empty.
-
-    Raises:
-        InvalidArgument: INVALID_TASK, it is not a short name.
-    """
-    if len(task) > 64 or not task.isprintable():
-        raise InvalidArgument("INVALID_TASK", "A task is a name of at most 64 characters.")
-    return task or "general"
-
-
-def _tags(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    header = metadata.get("x-infermesh-tags", "")
-    return tuple(dict.fromkeys(filter(None, (tag.strip() for tag in header.split(",")))))
-
-
-def _cache_control(metadata: Mapping[str, str]) -> CacheControl:
-    header = metadata.get(HEADER)
-    return CacheControl() if header is None else parse_cache_control(header)
+        raise self._bodies.too_large()
 
 
 def _tenant_member(call: RequestContext) -> Identity:
@@ -214,4 +92,4 @@ def _model_object(model: Model) -> dict[str, object]:
 
 
 def _json(value: object) -> httpbody_pb2.HttpBody:
-    return httpbody_pb2.HttpBody(content_type=_JSON, data=orjson.dumps(value))
+    return httpbody_pb2.HttpBody(content_type=JSON, data=orjson.dumps(value))

@@ -52,7 +52,7 @@ class EventUsageSink:
             tenant=caller.tenant,
             key_id=caller.key_id,
             requested_model=request.model[:_LONGEST_MODEL_NAME_CHARS],
-            protocol=request.surface.value,
+            protocol=request.wire or request.surface.value,
             task=request.task,
             tags=request.tags,
             streamed=request.stream,

@@ -1,4 +1,4 @@
-"""Providers that speak OpenAI's wire: OpenAI, Azure deployments, vLLM, Ollama, local servers."""
+"""One provider over HTTP, whatever its protocol: connections, time-outs, bounds, keys."""
 
 import asyncio
 import time
@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import orjson
 from anyio import CapacityLimiter, WouldBlock
+from yarl import URL
 
 from infermesh_common.context import time_budget_s
 from infermesh_common.errors import DeadlineExceeded, InfermeshError, Unavailable
@@ -18,21 +18,21 @@ from infermesh_common.resilience import Dependency
 from infermesh_common.resources.types import Model, Provider, ProviderSpec
 from infermesh_common.settings import SettingsError, read_secret
 from infermesh_common.telemetry.tracing import Tracing
-from infermesh_router.adapters.outbound.provider_errors import from_response
+from infermesh_router.adapters.outbound.providers.dialect import Call, Dialect
+from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
-from infermesh_router.domain.sse import EventDecoder, EventTooLarge
+from infermesh_router.domain.sse import EventTooLarge
 
-_PATHS = {Surface.CHAT: "/chat/completions", Surface.EMBEDDINGS: "/embeddings"}
-_DONE = b"[DONE]"
 _LONGEST_ERROR_BODY_BYTES = 65_536
 _FAILURES = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
 
 
-class OpenAIProvider:
+class ProviderEndpoint:
     """One Provider resource.
 
     Args:
         provider: the resource.
+        dialect: its protocol.
         dependency: its breaker.
         tracing: a span a call.
         max_response_bytes: larger answers are refused.
@@ -41,6 +41,7 @@ class OpenAIProvider:
     def __init__(
         self,
         provider: Provider,
+        dialect: Dialect,
         dependency: Dependency,
         tracing: Tracing,
         *,
@@ -48,6 +49,7 @@ class OpenAIProvider:
     ) -> None:
         self.provider = provider
         self._spec: ProviderSpec = provider.spec
+        self._dialect = dialect
         self._dependency = dependency
         self._tracing = tracing
         self._max_response_bytes = max_response_bytes
@@ -77,7 +79,7 @@ class OpenAIProvider:
             await self._idle.wait()
         await self.close()
 
-    async def complete(self, model: Model, surface: Surface, body: JsonObject) -> bytes:
+    async def complete(self, model: Model, surface: Surface, body: JsonObject) -> Answer:
         """See `ModelProvider.complete`."""
         async with self._slot():
             with self._span(model, surface):
@@ -87,39 +89,41 @@ class OpenAIProvider:
                     failures=_FAILURES,
                 )
 
-    async def _fetch(self, model: Model, surface: Surface, body: JsonObject) -> bytes:
-        response = await self._open(model, surface, body)
+    async def _fetch(self, model: Model, surface: Surface, body: JsonObject) -> Answer:
+        response = await self._open(model, surface, body, stream=False)
         async with response:
-            answer = bytearray()
+            data = bytearray()
             async for piece in response.content.iter_any():
-                answer += piece
-                if len(answer) > self._max_response_bytes:
+                data += piece
+                if len(data) > self._max_response_bytes:
                     raise self._failed("PROVIDER_ANSWER_TOO_LARGE", "sent too large an answer")
-            return bytes(answer)
+            return self._dialect.answer(surface, body, bytes(data))
 
     async def stream(
         self, model: Model, surface: Surface, body: JsonObject
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[list[Chunk], None]:
         """See `ModelProvider.stream`."""
         timeouts = self._spec.timeouts
         ends_at = time.monotonic() + time_budget_s(timeouts.total_ms)
         async with self._slot():
             with self._span(model, surface):
                 response = await self._dependency.call(
-                    lambda: self._open(model, surface, body),
+                    lambda: self._open(model, surface, body, stream=True),
                     timeout_ms=timeouts.first_token_ms,
                     failures=_FAILURES,
                 )
                 try:
-                    decoder = EventDecoder(self._max_response_bytes)
+                    answer = self._dialect.stream(body, self._max_response_bytes)
                     limit_s = timeouts.first_token_ms / 1000
-                    while piece := await self._read(response, limit_s, ends_at):
-                        for data in decoder.feed(piece):
-                            if data == _DONE:
-                                return
-                            yield data
+                    while not answer.ended:
+                        piece = await self._read(response, limit_s, ends_at)
+                        if not piece:
+                            raise self._failed(
+                                "PROVIDER_STREAM_BROKEN", "ended its stream before the answer did"
+                            )
+                        if chunks := answer.feed(piece):
+                            yield chunks
                             limit_s = timeouts.between_tokens_ms / 1000
-                    raise self._failed("PROVIDER_STREAM_BROKEN", "ended its stream without [DONE]")
                 except EventTooLarge as error:
                     raise self._failed(
                         "PROVIDER_ANSWER_TOO_LARGE", "sent too large an event"
@@ -149,14 +153,16 @@ class OpenAIProvider:
             raise self._failed("PROVIDER_STREAM_BROKEN", "broke its stream off") from error
 
     async def _open(
-        self, model: Model, surface: Surface, body: JsonObject
+        self, model: Model, surface: Surface, body: JsonObject, *, stream: bool
     ) -> aiohttp.ClientResponse:
         """The response, once its status is known to be good."""
+        call = self._dialect.call(model, surface, body, stream=stream)
+        url = URL(self._spec.base_url + call.path, encoded=True)
+        url = url.update_query({**self._spec.query, **call.query})
         response = await self._session.post(
-            self._spec.base_url + _PATHS[surface],
-            data=orjson.dumps({**body, "model": model.spec.upstream_model}),
-            headers=self._headers(),
-            params=self._spec.query or None,
+            url,
+            data=call.body,
+            headers=self._headers(str(url), call),
             allow_redirects=False,
             proxy=self._proxy,
         )
@@ -164,10 +170,10 @@ class OpenAIProvider:
             return response
         async with response:
             text = await response.content.read(_LONGEST_ERROR_BODY_BYTES)
-            raise from_response(self.provider.name, response.status, response.headers, text)
+            raise self._dialect.error(self.provider.name, response.status, response.headers, text)
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"content-type": "application/json", **self._spec.headers}
+    def _headers(self, url: str, call: Call) -> dict[str, str]:
+        headers = {"content-type": "application/json", **self._spec.headers, **call.headers}
         if self._spec.auth is None:
             return headers
         try:
@@ -175,9 +181,7 @@ class OpenAIProvider:
             secret = read_secret(Path(self._spec.auth.file))
         except SettingsError as error:
             raise self._failed("PROVIDER_KEY_MISSING", "has no readable key") from error
-        bearer = self._spec.auth_header.lower() == "authorization"
-        headers[self._spec.auth_header] = f"Bearer {secret}" if bearer else secret
-        return headers
+        return {**headers, **self._dialect.headers(self._spec, url, call, secret)}
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -8,8 +8,14 @@ from infermesh_common.resources.types import Model, Provider
 from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.telemetry.tracing import Tracing
-from infermesh_router.adapters.outbound.openai_provider import OpenAIProvider
+from infermesh_router.adapters.outbound.providers.dialect import Dialect
+from infermesh_router.adapters.outbound.providers.endpoint import ProviderEndpoint
+from infermesh_router.adapters.outbound.providers.openai import OpenAIDialect
+from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
+
+DIALECTS: dict[str, Dialect] = {"openai": OpenAIDialect()}
+"""By `ProviderSpec.protocol`."""
 
 
 class ProviderPool:
@@ -37,24 +43,24 @@ class ProviderPool:
         self._background = background
         self._tracing = tracing
         self._max_response_bytes = max_response_bytes
-        self._open: dict[str, OpenAIProvider] = {}
+        self._open: dict[str, ProviderEndpoint] = {}
 
     async def complete(
         self, provider: Provider, model: Model, surface: Surface, body: JsonObject
-    ) -> bytes:
+    ) -> Answer:
         """See `ModelProvider.complete`."""
         adapter = await self._adapter(provider)
         return await adapter.complete(model, surface, body)
 
     async def stream(
         self, provider: Provider, model: Model, surface: Surface, body: JsonObject
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> AsyncGenerator[list[Chunk], None]:
         """See `ModelProvider.stream`."""
         adapter = await self._adapter(provider)
         events = adapter.stream(model, surface, body)
         try:
-            async for data in events:
-                yield data
+            async for chunks in events:
+                yield chunks
         finally:
             await events.aclose()
 
@@ -64,7 +70,7 @@ class ProviderPool:
         for adapter in adapters.values():
             await adapter.close()
 
-    async def _adapter(self, provider: Provider) -> OpenAIProvider:
+    async def _adapter(self, provider: Provider) -> ProviderEndpoint:
         adapter = self._open.get(provider.name)
         if adapter is not None and adapter.provider == provider:
             return adapter
@@ -76,8 +82,12 @@ class ProviderPool:
         replaced = self._open.get(provider.name)
         if replaced is not None and replaced.provider == provider:
             return replaced
-        fresh = OpenAIProvider(
-            provider, dependency, self._tracing, max_response_bytes=self._max_response_bytes
+        fresh = ProviderEndpoint(
+            provider,
+            DIALECTS[provider.spec.protocol],
+            dependency,
+            self._tracing,
+            max_response_bytes=self._max_response_bytes,
         )
         self._open[provider.name] = fresh
         if replaced is not None:

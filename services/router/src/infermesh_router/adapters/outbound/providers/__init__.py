@@ -1,0 +1,1 @@
+"""Providers: one HTTP endpoint a Provider resource, and one dialect a protocol."""
