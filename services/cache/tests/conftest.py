@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
 from infermesh.common.v1 import usage_pb2
+from infermesh_cache.adapters.outbound.change_log import RedisChangeLog
 from infermesh_cache.adapters.outbound.codec import EntryCodec
 from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
 from infermesh_cache.bootstrap import bootstrap
@@ -211,6 +212,8 @@ class Mesh:
             timeout_ms: of an operation on it.
             values: further values of the service's section.
         """
+        # Nobody keeps copies here, and an invalidation waits for those who may.
+        values = {"copies": {"lease_ms": 1}, **values}
         settings = settings_for(CacheSettings, "cache", self.folder, redis, targets={}, **values)
         impatient = settings.redis.model_copy(update={"operation_timeout_ms": timeout_ms})
         return settings.model_copy(update={"redis": impatient})
@@ -275,6 +278,16 @@ async def entries(
         uses_interval_ms=1000,
         batch=100,
     )
+    await redis.aclose()
+
+
+@pytest.fixture
+async def change_log(redis_server: RedisServer, metrics: Metrics) -> AsyncIterator[RedisChangeLog]:
+    """The log of changes on the shared Redis."""
+    redis = create_redis(redis_server.settings(operation_timeout_ms=10_000))
+    breaker = BreakerSettings(failure_threshold=5, open_ms=1000, max_concurrent=64)
+    guard = await Dependency.create("redis", breaker, metrics)
+    yield RedisChangeLog(redis, guard, timeout_ms=10_000)
     await redis.aclose()
 
 

@@ -35,15 +35,23 @@ class UsageEventPublisher:
         max_queued: events held while the stream is away; beyond it the oldest are dropped and
             counted.
         max_stream_events: length of the stream above which Redis trims what is oldest.
+        linger_ms: how long an event waits for others to go with it.
     """
 
     def __init__(
-        self, redis: Redis, metrics: Metrics, *, max_queued: int, max_stream_events: int
+        self,
+        redis: Redis,
+        metrics: Metrics,
+        *,
+        max_queued: int,
+        max_stream_events: int,
+        linger_ms: int,
     ) -> None:
         self._redis = redis
         self._queue: deque[bytes] = deque()
         self._max_queued = max_queued
         self._max_stream_events = max_stream_events
+        self._linger_s = linger_ms / 1000
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -67,6 +75,8 @@ class UsageEventPublisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            # A round trip an event would cost more than the event.
+            await asyncio.sleep(self._linger_s)
             while self._queue:
                 if not await self._send_batch():
                     await asyncio.sleep(_RETRY_S)

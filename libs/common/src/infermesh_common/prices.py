@@ -5,7 +5,7 @@ Exact decimals, versioned; an unknown price is unknown, never 0.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from genai_prices.types import ModelInfo, ModelPrice as CatalogModelPrice, Provi
 from genai_prices.types import Usage as CatalogUsage
 
 from infermesh_common.resources.types import CatalogPrice, Model, PriceOverlay
-from infermesh_common.usage import Usage
+from infermesh_common.usage import BUCKETS, Usage
 
 # Prices have at most 28 digits and counts 19: no sum of products is ever rounded.
 _EXACT = Context(prec=100)
@@ -37,11 +37,10 @@ class Rates:
     def cost(self, usage: Usage) -> Decimal | None:
         """US dollars for `usage`; None when it has tokens in a bucket of unknown price."""
         total = Decimal(0)
-        for field in fields(self):
-            tokens = getattr(usage, field.name)
+        for name, tokens in zip(BUCKETS, usage.counts(), strict=True):
             if not tokens:
                 continue
-            rate = getattr(self, field.name)
+            rate: Decimal | None = getattr(self, name)
             if rate is None:
                 return None
             total = _EXACT.fma(rate, tokens, total)

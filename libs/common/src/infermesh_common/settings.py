@@ -78,6 +78,7 @@ class TelemetrySettings(Settings):
     """Logs and traces."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    log_flush_interval_ms: Annotated[int, Field(ge=0)]
     otlp_endpoint: str | None
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)]
 

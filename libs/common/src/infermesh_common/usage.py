@@ -1,5 +1,6 @@
 """Token counts and money as the domain uses them, and their protobuf forms."""
 
+import operator
 from dataclasses import dataclass, fields
 from decimal import Decimal
 
@@ -24,14 +25,26 @@ class Usage:
     cache_write_input_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name} must not be negative")
+        if min(self.counts()) < 0:
+            negative = [name for name in BUCKETS if getattr(self, name) < 0]
+            raise ValueError(f"{', '.join(negative)} must not be negative")
+
+    def counts(self) -> tuple[int, ...]:
+        """The tokens of each of `BUCKETS`, in their order."""
+        return (
+            self.input_tokens,
+            self.cached_input_tokens,
+            self.output_tokens,
+            self.reasoning_tokens,
+            self.batch_input_tokens,
+            self.batch_output_tokens,
+            self.cache_write_input_tokens,
+        )
 
     @property
     def total_tokens(self) -> int:
         """Sum of all buckets."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(self.counts())
 
     @property
     def all_input_tokens(self) -> int:
@@ -49,12 +62,25 @@ class Usage:
         return self.output_tokens + self.reasoning_tokens + self.batch_output_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Usage(*map(operator.add, self.counts(), other.counts()))
+
+
+BUCKETS = tuple(field.name for field in fields(Usage))
+"""Names of the disjoint counts of tokens."""
 
 
 def usage_to_proto(usage: Usage) -> usage_pb2.TokenUsage:
     """The protobuf form of `usage`."""
-    return usage_pb2.TokenUsage(**{f.name: getattr(usage, f.name) for f in fields(usage)})
+    message = usage_pb2.TokenUsage()
+    fill_usage(message, usage)
+    return message
+
+
+def fill_usage(message: usage_pb2.TokenUsage, usage: Usage) -> None:
+    """Writes `usage` into an empty `message`; a count of 0 is the absence of one."""
+    for name, count in zip(BUCKETS, usage.counts(), strict=True):
+        if count:
+            setattr(message, name, count)
 
 
 def usage_from_proto(message: usage_pb2.TokenUsage) -> Usage:
@@ -63,7 +89,7 @@ def usage_from_proto(message: usage_pb2.TokenUsage) -> Usage:
     Raises:
         ValueError: a count is negative.
     """
-    return Usage(**{f.name: getattr(message, f.name) for f in fields(Usage)})
+    return Usage(*(getattr(message, name) for name in BUCKETS))
 
 
 def plain(amount: Decimal) -> str:
@@ -78,7 +104,16 @@ def money_to_proto(amount: Decimal | None) -> money_pb2.Money | None:
     """US dollars as protobuf; None stays None, for unknown is not 0."""
     if amount is None:
         return None
-    return money_pb2.Money(amount=plain(amount), currency_code=CURRENCY)
+    message = money_pb2.Money()
+    fill_money(message, amount)
+    return message
+
+
+def fill_money(message: money_pb2.Money, amount: Decimal | None) -> None:
+    """Writes US dollars into an empty `message`; leaves it absent when they are unknown."""
+    if amount is not None:
+        message.amount = plain(amount)
+        message.currency_code = CURRENCY
 
 
 def money_from_proto(message: money_pb2.Money) -> Decimal:

@@ -74,7 +74,9 @@ async def running(
         stop_grace_ms=stop_grace_ms,
         reflection=True,
     )
-    telemetry = TelemetrySettings(log_level="INFO", otlp_endpoint=None, trace_sample_ratio=1)
+    telemetry = TelemetrySettings(
+        log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=1
+    )
     server = GrpcServer(
         settings,
         pipeline=ServerPipeline(
@@ -226,7 +228,9 @@ async def test_an_address_in_use_is_an_error_at_the_start() -> None:
             stop_grace_ms=0,
             reflection=False,
         )
-        telemetry = TelemetrySettings(log_level="INFO", otlp_endpoint=None, trace_sample_ratio=1)
+        telemetry = TelemetrySettings(
+            log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=1
+        )
         other = GrpcServer(
             second,
             pipeline=ServerPipeline(observers=[], guards=[], default_deadline_ms=1),

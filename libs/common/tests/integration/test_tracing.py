@@ -33,7 +33,9 @@ PROMPT = "the prompt of a customer"
 
 
 def settings(ratio: float = 1.0) -> TelemetrySettings:
-    return TelemetrySettings(log_level="INFO", otlp_endpoint=None, trace_sample_ratio=ratio)
+    return TelemetrySettings(
+        log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=ratio
+    )
 
 
 class Traced:

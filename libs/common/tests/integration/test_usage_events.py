@@ -40,7 +40,9 @@ def ids(numbers: range) -> list[str]:
 def make(
     redis: Redis, metrics: Metrics, *, max_queued: int = 10_000, max_stream: int = 1_000_000
 ) -> UsageEventPublisher:
-    return UsageEventPublisher(redis, metrics, max_queued=max_queued, max_stream_events=max_stream)
+    return UsageEventPublisher(
+        redis, metrics, max_queued=max_queued, max_stream_events=max_stream, linger_ms=1
+    )
 
 
 @asynccontextmanager

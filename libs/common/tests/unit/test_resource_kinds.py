@@ -18,6 +18,7 @@ FULL: dict[str, Document] = {
         protocol="openai",
         baseUrl="https://api.openai.com/v1",
         auth={"file": "/run/secrets/openai"},
+        keys=[],
         authHeader="api-key",
         headers={"x-a": "b"},
         query={"api-version": "2024-10-21"},
@@ -28,6 +29,7 @@ FULL: dict[str, Document] = {
             "totalMs": 4,
         },
         maxConcurrent=8,
+        region="eu-central-1",
     ),
     "Model": resource(
         "Model",
@@ -50,6 +52,8 @@ FULL: dict[str, Document] = {
         maxLatencyMs=2000,
         baselineModel="gpt-4o.mini",
         maxAttempts=2,
+        fallbacks={"gpt-4o.mini": ["gpt-4o", "claude"]},
+        hedgeAfterMs=800,
     ),
     "CachePolicy": resource(
         "CachePolicy",
@@ -183,12 +187,17 @@ def test_a_name_is_one_that_kubernetes_takes(name: object) -> None:
         ("Provider", "maxConcurrent", 0),
         ("Provider", "auth", "secret-value"),
         ("Provider", "protocol", "secret-value"),
+        ("Provider", "keys", [{"secret": {"file": "a"}, "weight": 0}]),
+        ("Provider", "keys", [{"secret": "secret-value"}]),
         ("Model", "contextTokens", "secret-value"),
         ("Model", "quality", {"general": 1.1}),
         ("Model", "quality", {"general": float("nan")}),
         ("Model", "capabilities", ["secret-value"]),
         ("Model", "latencyMs", 0),
         ("RoutePolicy", "maxAttempts", 11),
+        ("RoutePolicy", "fallbacks", {"m": "secret-value"}),
+        ("RoutePolicy", "fallbacks", {"SECRET": ["m"]}),
+        ("RoutePolicy", "hedgeAfterMs", 0),
         ("CachePolicy", "maxTemperature", -0.1),
         ("CachePolicy", "maxTemperature", float("nan")),
         ("CachePolicy", "ttlSeconds", 0),
@@ -206,6 +215,26 @@ def test_a_fault_names_the_field_and_not_the_value(kind: str, field: str, value:
 def test_prices_are_from_the_catalog_or_stated_but_not_both() -> None:
     both = {"catalog": {"provider": "a", "model": "b"}, "overlay": {"source": "c"}}
     assert "not both" in fault(with_spec("Model", pricing=both))
+
+
+def test_a_provider_has_one_key_or_several_with_weights_but_not_both() -> None:
+    keys = [{"secret": {"file": "/run/a"}, "weight": 3}, {"secret": {"file": "/run/b"}}]
+    alone = with_spec("Provider", keys=keys)
+    spec = alone["spec"]
+    assert isinstance(spec, dict)
+    del spec["auth"]
+    parsed = parse(alone, "a.yaml")
+    assert isinstance(parsed, Provider)
+    assert [(key.secret.file, key.weight) for key in parsed.spec.keys] == [
+        ("/run/a", 3),
+        ("/run/b", 1),
+    ]
+    assert written(parsed) == {**alone, "metadata": {"name": parsed.name}}
+    assert "not both" in fault(with_spec("Provider", keys=keys))
+
+
+def test_a_provider_whose_calls_are_signed_for_a_region_names_it() -> None:
+    assert "needs a region" in fault(with_spec("Provider", protocol="bedrock", region=""))
 
 
 @pytest.mark.parametrize(

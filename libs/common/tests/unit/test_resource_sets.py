@@ -129,6 +129,8 @@ def test_a_valid_duplicate_of_an_invalid_document_counts() -> None:
         (model("other", provider="nobody"), "Provider nobody"),
         (resource("RoutePolicy", "other", models=["nobody"]), "Model nobody"),
         (resource("RoutePolicy", "other", baselineModel="nobody"), "Model nobody"),
+        (resource("RoutePolicy", "other", fallbacks={"nobody": ["m"]}), "Model nobody"),
+        (resource("RoutePolicy", "other", fallbacks={"m": ["nobody"]}), "Model nobody"),
         (resource("Tenant", "other", routePolicy="nobody"), "RoutePolicy nobody"),
         (resource("Tenant", "other", cachePolicy="nobody"), "CachePolicy nobody"),
         (resource("Tenant", "other", allowedModels=["nobody"]), "Model nobody"),

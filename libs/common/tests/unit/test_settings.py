@@ -210,7 +210,12 @@ def test_a_value_that_makes_no_sense_is_refused_at_boot(
 
 @given(ratio=st.floats(allow_nan=True))
 def test_a_sample_ratio_is_a_ratio(ratio: float) -> None:
-    values = {"log_level": "INFO", "otlp_endpoint": None, "trace_sample_ratio": ratio}
+    values = {
+        "log_level": "INFO",
+        "log_flush_interval_ms": 0,
+        "otlp_endpoint": None,
+        "trace_sample_ratio": ratio,
+    }
     if 0 <= ratio <= 1:
         assert TelemetrySettings.model_validate(values).trace_sample_ratio == ratio
     else:

@@ -87,6 +87,7 @@ def _tracker(
         # Abandoned entries wait for at most one and a half times `claim_idle_ms`.
         claim_interval_s=consumer.claim_idle_ms / 2000,
         tidy_interval_s=consumer.tidy_interval_ms / 1000,
+        linger_s=consumer.linger_ms / 1000,
         longest_retry_s=consumer.longest_retry_ms / 1000,
         now=time.monotonic,
     )

@@ -47,11 +47,13 @@ class StreamBatch:
 
     Attributes:
         entries: in order.
+        full: as many as are read at once: there may be more.
         overrun: whether the stream had been trimmed past what the group had read: events are lost.
     """
 
     entries: Sequence[StreamEntry]
     overrun: bool
+    full: bool = False
 
 
 class UsageStream(Protocol):

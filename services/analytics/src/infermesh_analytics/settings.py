@@ -35,6 +35,7 @@ class ConsumerSettings(Settings):
         name: name of this consumer in the group, unique among the replicas and best the same
             after a restart; null derives it from the host and the listen address.
         batch_events: most events of one transaction.
+        linger_ms: how long the loop waits after it took fewer, so that events come in batches.
         block_ms: longest wait for a new event before the loop looks around.
         claim_idle_ms: what another consumer has held for this long without acknowledging it is
             taken over.
@@ -45,6 +46,7 @@ class ConsumerSettings(Settings):
 
     name: str | None
     batch_events: int
+    linger_ms: int
     block_ms: int
     claim_idle_ms: int
     tidy_interval_ms: int

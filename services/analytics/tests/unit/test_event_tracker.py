@@ -145,6 +145,7 @@ class Harness:
             self.metrics,
             claim_interval_s=claim_interval_s,
             tidy_interval_s=7.0,
+            linger_s=0.0,
             longest_retry_s=0.3,
             now=lambda: float(next(moments)),
             sleep=sleep or self._sleep,

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from infermesh.cache.v1 import cache_pb2_grpc
 from infermesh_cache.adapters.inbound.servicer import ROLES, SERVICE, CacheServicer
+from infermesh_cache.adapters.outbound.change_log import RedisChangeLog
 from infermesh_cache.adapters.outbound.codec import EntryCodec
 from infermesh_cache.adapters.outbound.flight_announcements import FlightAnnouncements
 from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
@@ -45,15 +46,17 @@ async def bootstrap(
             resources = ResourceStore(settings.resources_dir, kit.metrics)
             resources.load()
             policies = ResourcePolicies(resources)
+            guard = await Dependency.create("redis", settings.breaker, kit.metrics)
             entries = RedisEntryStore(
                 redis,
-                await Dependency.create("redis", settings.breaker, kit.metrics),
+                guard,
                 codec,
                 kit.metrics,
                 timeout_ms=settings.redis.operation_timeout_ms,
                 uses_interval_ms=settings.entries.uses_interval_ms,
                 batch=settings.entries.batch,
             )
+            timeout_ms = settings.redis.operation_timeout_ms
             new_lease = LeaseMaker(settings.flights.lease_ttl_ms)
             flights = Flights(entries, new_lease=new_lease, poll_ms=settings.flights.poll_ms)
             cache = Cache(
@@ -62,6 +65,8 @@ async def bootstrap(
                 policies=policies,
                 flights=flights,
                 new_lease=new_lease,
+                changes=RedisChangeLog(redis, guard, timeout_ms=timeout_ms),
+                copy_lease_ms=settings.copies.lease_ms,
                 metrics=kit.metrics,
             )
             sweeper = Sweeper(cache, policies, interval_ms=settings.entries.sweep_interval_ms)
@@ -70,7 +75,9 @@ async def bootstrap(
                 checks={"redis": entries.ping, "identity": kit.identities_fresh},
                 roles=ROLES,
             )
-            cache_pb2_grpc.add_CacheServiceServicer_to_server(CacheServicer(cache), server.grpc)
+            cache_pb2_grpc.add_CacheServiceServicer_to_server(
+                CacheServicer(cache, copy_lease_ms=settings.copies.lease_ms), server.grpc
+            )
             kit.spawn(resources.watch(), "resources")
             kit.spawn(FlightAnnouncements(redis, flights).run(), "flight-announcements")
             kit.spawn(entries.run(), "uses")

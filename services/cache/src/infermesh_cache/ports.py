@@ -145,8 +145,34 @@ class EntryStore(FlightStore, Protocol):
 class AnswerCodec(Protocol):
     """The stored form of answers."""
 
-    async def encode(self, slot: Slot, answer: Answer) -> bytes:
-        """The stored form of `answer`, bound to its slot."""
+    async def encode(self, slot: Slot, answer: Answer, ttl_ms: int) -> bytes:
+        """The stored form of `answer`, bound to its slot, with how long it will be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed since some moment.
+
+    Attributes:
+        cursor: names the moment up to which they are told.
+        tenants: whose entries were invalidated or replaced; None: anybody's may have been.
+    """
+
+    cursor: str
+    tenants: frozenset[str] | None
+
+
+class ChangeLog(Protocol):
+    """Which tenants' entries were invalidated or replaced, in the order of it.
+
+    Both methods raise `Unavailable` or `DeadlineExceeded` when the log does not answer in time.
+    """
+
+    async def note(self, tenant: str) -> None:
+        """Writes down that entries of `tenant` are no longer what they were."""
+
+    async def since(self, cursor: str) -> Changes:
+        """What was noted after `cursor`, an empty one or one out of `Changes`."""
 
 
 class Policies(Protocol):

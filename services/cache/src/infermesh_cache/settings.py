@@ -33,9 +33,16 @@ class EntrySettings(Settings):
     sweep_interval_ms: Positive
 
 
+class CopySettings(Settings):
+    """Copies of entries that routers keep."""
+
+    lease_ms: Positive
+
+
 class CacheSettings(CommonSettings):
     """Everything the cache service needs to know."""
 
     flights: FlightSettings
     codec: CodecSettings
     entries: EntrySettings
+    copies: CopySettings

@@ -73,7 +73,7 @@ async def test_no_key_of_a_slot_is_shared_with_another(
             # Neither an entry nor a lease of another slot is in the way.
             assert await entries.find(slot, lease=lease) == lease
             assert await entries.renew(slot, lease)
-            encoded = await codec.encode(slot, answer)
+            encoded = await codec.encode(slot, answer, 60_000)
             put = await entries.put(
                 slot, answer, encoded, token="", ttl_ms=60_000, max_tenant_bytes=10**9
             )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from infermesh_cache.adapters.outbound.change_log import RedisChangeLog
 from infermesh_cache.adapters.outbound.codec import EntryCodec
 from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
 from infermesh_cache.application.cache import Cache, LeaseMaker, LookupQuery
@@ -74,7 +75,9 @@ def failing(entries: RedisEntryStore) -> Unmaintained:
 
 
 @pytest.fixture
-async def cache(failing: Unmaintained, codec: EntryCodec, metrics: Metrics) -> AsyncIterator[Cache]:
+async def cache(
+    failing: Unmaintained, codec: EntryCodec, change_log: RedisChangeLog, metrics: Metrics
+) -> AsyncIterator[Cache]:
     new_lease = LeaseMaker(5_000)
     flights = Flights(failing, new_lease=new_lease, poll_ms=1_000)
     yield Cache(
@@ -83,6 +86,8 @@ async def cache(failing: Unmaintained, codec: EntryCodec, metrics: Metrics) -> A
         policies=Declared(),
         flights=flights,
         new_lease=new_lease,
+        changes=change_log,
+        copy_lease_ms=1,
         metrics=metrics,
     )
     await flights.close()
@@ -98,7 +103,7 @@ async def test_a_batch_removes_what_was_there_when_the_invalidation_began_and_no
 
     async def put(name: bytes) -> Slot:
         slot = Slot("acme", 0, name * 32)
-        encoded = await codec.encode(slot, answer)
+        encoded = await codec.encode(slot, answer, 60_000)
         await entries.put(slot, answer, encoded, token="", ttl_ms=60_000, max_tenant_bytes=10**6)
         return slot
 

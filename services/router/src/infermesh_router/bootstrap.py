@@ -21,12 +21,16 @@ from infermesh_router.adapters.inbound.openai_errors import error_trailers
 from infermesh_router.adapters.inbound.openai_servicer import OpenAIServicer
 from infermesh_router.adapters.inbound.operations_servicer import OperationsServicer
 from infermesh_router.adapters.outbound.cache_client import GrpcExactCache
+from infermesh_router.adapters.outbound.entry_changes import GrpcEntryChangeFeed
 from infermesh_router.adapters.outbound.providers.pool import ProviderPool
 from infermesh_router.adapters.outbound.usage_sink import EventUsageSink
 from infermesh_router.application.cache_stage import CacheStage
 from infermesh_router.application.inference_optimizer import InferenceOptimizer
-from infermesh_router.application.model_stage import ModelStage
+from infermesh_router.application.model_stage import ModelStage, RetryRules
+from infermesh_router.application.near_cache import Copies, NearCache
+from infermesh_router.application.near_cache_lease import NearCacheLease
 from infermesh_router.domain.registry import ModelRegistry
+from infermesh_router.domain.resilience.key_ring import RestRules
 from infermesh_router.settings import RouterSettings
 
 _PACKAGE = "infermesh.router.v1"
@@ -81,25 +85,45 @@ async def bootstrap(
                 kit.metrics,
                 max_queued=settings.events.max_queued,
                 max_stream_events=settings.events.max_stream,
+                linger_ms=settings.events.linger_ms,
             )
             kit.spawn(publisher.run(), "usage-events")
             background = BackgroundTasks()
+            resilience = settings.resilience
             providers = ProviderPool(
                 settings.breaker,
+                RestRules(
+                    first_s=resilience.cooldown_ms / 1000,
+                    refused_s=resilience.refused_cooldown_ms / 1000,
+                    longest_s=resilience.longest_cooldown_ms / 1000,
+                ),
                 kit.metrics,
                 background,
                 kit.tracing,
                 max_response_bytes=settings.limits.max_response_bytes,
             )
             cache = await Dependency.create("cache", settings.breaker, kit.metrics)
+            near = settings.near_cache
+            copies = Copies(max_bytes=near.max_bytes, max_age_s=near.max_age_ms / 1000)
+            feed = GrpcEntryChangeFeed(
+                kit.channels.to(settings.targets.cache),
+                internal_token=kit.internal_token,
+                timeout_ms=near.poll_timeout_ms,
+            )
+            kit.spawn(NearCacheLease(feed, copies).run(), "near-cache-lease")
+            exact = GrpcExactCache(kit.channels.to(settings.targets.cache), cache, settings.cache)
             optimizer = InferenceOptimizer(
                 registry,
                 CacheStage(
-                    GrpcExactCache(kit.channels.to(settings.targets.cache), cache, settings.cache),
+                    NearCache(exact, copies, kit.metrics),
                     background,
                     flight_poll_ms=settings.cache.flight_poll_ms,
                 ),
-                ModelStage(providers, kit.metrics),
+                ModelStage(
+                    providers,
+                    kit.metrics,
+                    RetryRules(resilience.retry_share, resilience.retries_per_second),
+                ),
                 EventUsageSink(publisher, kit.metrics),
             )
             try:

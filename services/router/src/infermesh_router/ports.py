@@ -22,6 +22,7 @@ class CachedAnswer:
         provider: name of the Provider resource that was called.
         usage: what the answer cost in tokens; None when it was not reported.
         age_s: time since it was stored.
+        ttl_s: how long it lives from then on; 0 when that is not known.
         shared: it was waited for, an identical request was in flight.
     """
 
@@ -30,6 +31,7 @@ class CachedAnswer:
     provider: str
     usage: Usage | None
     age_s: float
+    ttl_s: float = 0.0
     shared: bool = False
 
 
@@ -81,6 +83,46 @@ class ExactCache(Protocol):
         """Gives a lease up without an answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class EntryChanges:
+    """What the cache service answers to those who keep copies of entries.
+
+    Attributes:
+        cursor: for the next poll.
+        tenants: whose copies are to go; None: everybody's.
+        lease_s: how long copies may be served, from the moment of asking.
+    """
+
+    cursor: str
+    tenants: frozenset[str] | None
+    lease_s: float
+
+
+class EntryChangeFeed(Protocol):
+    """Tells what has become of entries."""
+
+    async def poll(self, cursor: str) -> EntryChanges:
+        """What has changed since `cursor`, empty at first.
+
+        Raises:
+            InfermeshError: the cache service does not answer in time.
+        """
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What becomes known of one call of a provider, for who decides about another one.
+
+    Attributes:
+        called: the provider may have got the request, and may bill for it.
+        repeatable: it failed for a reason that the next call of the same model may be free of: a
+            key that was refused, while there is another; a connection that had been idle too long.
+    """
+
+    called: bool = False
+    repeatable: bool = False
+
+
 class ModelProvider(Protocol):
     """An endpoint that serves models.
 
@@ -89,14 +131,25 @@ class ModelProvider(Protocol):
     """
 
     async def complete(
-        self, provider: Provider, model: Model, surface: Surface, body: JsonObject
+        self,
+        provider: Provider,
+        model: Model,
+        surface: Surface,
+        body: JsonObject,
+        attempt: Attempt,
     ) -> Answer:
-        """The whole answer."""
+        """The whole answer. `attempt` is filled in, whatever becomes of the call."""
 
     def stream(
-        self, provider: Provider, model: Model, surface: Surface, body: JsonObject
+        self,
+        provider: Provider,
+        model: Model,
+        surface: Surface,
+        body: JsonObject,
+        attempt: Attempt,
     ) -> AsyncGenerator[list[Chunk], None]:
-        """The chunks of a streamed answer, together those that came together; never none.
+        """The chunks of a streamed answer, together those that came together; never none. The
+        first come with the first content: text, a call of a tool, reasoning, a refusal, an end.
 
         A stream that ends before the answer does raises Unavailable (PROVIDER_STREAM_BROKEN).
         Closing the generator closes the connection.

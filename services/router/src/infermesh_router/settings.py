@@ -1,5 +1,9 @@
 """Settings of the router."""
 
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
 from infermesh_common.settings import CommonSettings, Settings
 
 
@@ -11,12 +15,31 @@ class CacheStageSettings(Settings):
     flight_poll_ms: int
 
 
+class NearCacheSettings(Settings):
+    """Copies of cache entries in this process."""
+
+    max_bytes: int
+    max_age_ms: int
+    poll_timeout_ms: int
+
+
 class EventSettings(Settings):
     """How usage events are held until the stream has them."""
 
     max_queued: int
     max_stream: int
+    linger_ms: int
     flush_timeout_ms: int
+
+
+class ResilienceSettings(Settings):
+    """How long keys of providers rest, and how many attempts there may be beyond the first."""
+
+    cooldown_ms: PositiveInt
+    refused_cooldown_ms: PositiveInt
+    longest_cooldown_ms: PositiveInt
+    retry_share: Annotated[float, Field(ge=0, le=1)]
+    retries_per_second: Annotated[float, Field(ge=0)]
 
 
 class LimitSettings(Settings):
@@ -30,5 +53,7 @@ class RouterSettings(CommonSettings):
     """Everything the router needs to know."""
 
     cache: CacheStageSettings
+    near_cache: NearCacheSettings
     events: EventSettings
     limits: LimitSettings
+    resilience: ResilienceSettings

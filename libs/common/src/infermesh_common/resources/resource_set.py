@@ -159,7 +159,9 @@ def _references(resource: Resource) -> list[Key]:
     if isinstance(resource, Model):
         return [("Provider", resource.spec.provider)]
     if isinstance(resource, RoutePolicy):
-        names = [*resource.spec.models, *filter(None, [resource.spec.baseline_model])]
+        spec = resource.spec
+        names = [*spec.models, *filter(None, [spec.baseline_model]), *spec.fallbacks]
+        names += [name for others in spec.fallbacks.values() for name in others]
         return [("Model", name) for name in names]
     if isinstance(resource, Tenant):
         return [

@@ -184,9 +184,11 @@ class RoutePolicySpec(Spec):
         max_latency_ms: models typically slower are not chosen.
         baseline_model: what savings are measured against: what would have been called without
             the mesh. Absent: the model named by the client, or the one chosen.
-        max_attempts: models tried for one request before it fails.
+        max_attempts: calls of providers for one request before it fails; a model passed over
+            without a call, because its provider is left alone, is none.
         fallbacks: by the model a client names, others that may answer in its stead when it
-            cannot. Without it a named model is answered by that model or not at all.
+            cannot, in order, where they meet the constraints. Without it a named model is
+            answered by that model or not at all.
         hedge_after_ms: an answer that has not begun by then is asked of the next model too, and
             the first to begin wins; both are paid. Absent: never.
     """

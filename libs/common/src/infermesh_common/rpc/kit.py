@@ -127,7 +127,8 @@ async def service_kit(
         settings: its settings.
         directory: of a test, in place of the one that governance fills.
     """
-    configure_logs(name, settings.telemetry.log_level)
+    telemetry = settings.telemetry
+    configure_logs(name, telemetry.log_level, flush_interval_ms=telemetry.log_flush_interval_ms)
     token = read_secret(settings.identity.internal_token_file)
     tracing = Tracing(name, settings.telemetry)
     channels = Channels(

@@ -29,6 +29,7 @@ from infermesh_common.errors import (
     from_rpc_error,
     to_status,
 )
+from infermesh_common.rpc.deadline import StreamDeadline
 from infermesh_common.rpc.handlers import (
     Context,
     Message,
@@ -194,20 +195,17 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             try:
                 self._admit(call)
-                deadline_s = asyncio.get_running_loop().time() + call.remaining_s()
                 async with (
-                    asyncio.timeout_at(deadline_s) as timer,
+                    StreamDeadline(call.remaining_s()) as deadline,
                     aclosing(inner(parsed(parse, request), context)) as responses,
                 ):
                     async for response in responses:
                         message = serialize(response)
                         # While grpc sends, the task is not in here: cancelled then, it would end
                         # without a status, and the caller would wait for one in vain.
-                        timer.reschedule(None)
+                        deadline.paused = True
                         yield message
-                        if call.remaining_s() <= 0:
-                            raise TimeoutError
-                        timer.reschedule(deadline_s)
+                        deadline.resume()
                 code = grpc.StatusCode.OK
             except grpc.aio.AbortError:
                 code = context.code()  # the handler refused by itself

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import traceback
 from typing import TextIO, cast
 
@@ -11,11 +10,13 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from infermesh_common.telemetry.line_output import LineLogger, LineOutput
+
 
 def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        event["trace_id"] = f"{span.trace_id:032x}"
+    span = trace.get_current_span()
+    if span is not trace.INVALID_SPAN and (context := span.get_span_context()).is_valid:
+        event["trace_id"] = f"{context.trace_id:032x}"
     return event
 
 
@@ -42,22 +43,7 @@ def without_text(error: BaseException) -> str:
     return "caused by ".join(parts)
 
 
-class _StandardOutput:
-    """Standard output as it is when a line is written.
-
-    Loggers are made once and kept; a stream that was replaced meanwhile must not be kept with them.
-    """
-
-    def write(self, text: str) -> None:
-        """As of a text stream."""
-        sys.stdout.write(text)
-
-    def flush(self) -> None:
-        """As of a text stream."""
-        sys.stdout.flush()
-
-
-def configure_logs(service: str, level: str) -> None:
+def configure_logs(service: str, level: str, *, flush_interval_ms: int = 0) -> None:
     """Sets up structlog and the standard library's logging for this process.
 
     Lines of libraries, from WARNING up, get the same form as ours.
@@ -65,16 +51,16 @@ def configure_logs(service: str, level: str) -> None:
     Args:
         service: name put on every line.
         level: "DEBUG", "INFO", "WARNING" or "ERROR".
+        flush_interval_ms: longest time that lines below WARNING wait to be written together.
     """
     number = logging.getLevelNamesMapping()[level]
-    output = cast(TextIO, _StandardOutput())
+    lines = LineOutput(flush_interval_ms / 1000)
 
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["service"] = service
         return event
 
     common: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         add_service,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -85,12 +71,12 @@ def configure_logs(service: str, level: str) -> None:
         structlog.processors.JSONRenderer(serializer=_dumps),
     ]
     structlog.configure(
-        processors=common + render,
+        processors=[*common, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=output),
+        logger_factory=lambda *_: LineLogger(lines),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(output)
+    handler = logging.StreamHandler(cast(TextIO, lines))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *common],

@@ -144,6 +144,12 @@ METRICS: dict[str, MetricSpec] = {
             ("tenant", "outcome"),
         ),
         MetricSpec(
+            "infermesh_near_cache_lookups_total",
+            Kind.COUNTER,
+            "Lookups among the copies of entries in a router, by outcome.",
+            ("outcome",),
+        ),
+        MetricSpec(
             "infermesh_cache_stores_total",
             Kind.COUNTER,
             "Entries offered to the exact tier, by tenant and outcome.",
@@ -192,6 +198,31 @@ METRICS: dict[str, MetricSpec] = {
             Kind.COUNTER,
             "Stored entries that could not be decoded and were removed.",
             ("tenant",),
+        ),
+        MetricSpec(
+            "infermesh_provider_retries_total",
+            Kind.COUNTER,
+            "Attempts beyond the first of a request, by the provider asked first; result refused: "
+            "the retry budget did not allow it.",
+            ("provider", "kind", "result"),
+        ),
+        MetricSpec(
+            "infermesh_provider_hedges_total",
+            Kind.COUNTER,
+            "Calls made because another model took long to begin, by how they ended.",
+            ("provider", "result"),
+        ),
+        MetricSpec(
+            "infermesh_provider_cooldowns_total",
+            Kind.COUNTER,
+            "Times a key of a provider was left alone, by why.",
+            ("provider", "why"),
+        ),
+        MetricSpec(
+            "infermesh_provider_key_calls_total",
+            Kind.COUNTER,
+            "Calls of a provider by key, as its place in the resource.",
+            ("provider", "key"),
         ),
     )
 }

@@ -43,6 +43,8 @@ class EventTracker:
         metrics: counts events by result, and the lag.
         claim_interval_s: time between two looks for entries that other consumers abandoned.
         tidy_interval_s: time between two trims of the stream.
+        linger_s: time between two reads, unless one says that more is there: a transaction an event
+            would cost ten times the event.
         longest_retry_s: bound of the delay between two tries, which doubles from 50 ms.
         now: clock of the claims, seconds.
         sleep: waits between tries and between trims.
@@ -57,6 +59,7 @@ class EventTracker:
         *,
         claim_interval_s: float,
         tidy_interval_s: float,
+        linger_s: float,
         longest_retry_s: float,
         now: Callable[[], float],
         sleep: Sleep = asyncio.sleep,
@@ -64,6 +67,7 @@ class EventTracker:
         self._stream = stream
         self._ledger = ledger
         self._decode = decode
+        self._linger_s = linger_s
         self._longest_retry_s = longest_retry_s
         self._sleep = sleep
         self._claims = _Timer(claim_interval_s, now)
@@ -113,6 +117,8 @@ class EventTracker:
                 self._overruns.inc()
                 _log.error("usage_events_lost", reason=_TRIMMED)
             await self._take(batch.entries)
+            if batch.entries and not batch.full:
+                await asyncio.sleep(self._linger_s)
 
     async def _take_own(self) -> None:
         last = "0"

@@ -1,5 +1,7 @@
 """Tier 1: exact entries with single flight across replicas."""
 
+import asyncio
+import functools
 import secrets
 from dataclasses import dataclass
 
@@ -19,7 +21,14 @@ from infermesh_cache.domain.outcomes import (
 )
 from infermesh_cache.domain.policy import STORE_TOO_LARGE, CacheRules
 from infermesh_cache.domain.selection import One, Selection, Selector
-from infermesh_cache.ports import AnswerCodec, EntryStore, Holdings, Policies
+from infermesh_cache.ports import (
+    AnswerCodec,
+    ChangeLog,
+    Changes,
+    EntryStore,
+    Holdings,
+    Policies,
+)
 from infermesh_common.errors import InfermeshError
 from infermesh_common.telemetry.metrics import Metrics
 
@@ -90,6 +99,8 @@ class Cache:
         policies: the tenants' policies.
         flights: those who wait in this process.
         new_lease: makes the lease to ask for.
+        changes: where those who keep copies learn what to forget.
+        copy_lease_ms: how long they may serve copies without asking, in milliseconds.
         metrics: counts lookups, stores and evictions.
     """
 
@@ -101,6 +112,8 @@ class Cache:
         policies: Policies,
         flights: Flights,
         new_lease: LeaseMaker,
+        changes: ChangeLog,
+        copy_lease_ms: int,
         metrics: Metrics,
     ) -> None:
         self._entries = entries
@@ -108,6 +121,8 @@ class Cache:
         self._policies = policies
         self._flights = flights
         self._new_lease = new_lease
+        self._changes = changes
+        self._copy_lease_s = copy_lease_ms / 1000
         self._lookups = metrics.counter("infermesh_cache_lookups_total")
         self._stores = metrics.counter("infermesh_cache_stores_total")
         self._evictions = metrics.counter("infermesh_cache_evictions_total")
@@ -157,7 +172,8 @@ class Cache:
     ) -> Stored:
         if objection := rules.objection(len(answer.body)):
             return Stored(reason=objection)
-        encoded = await self._codec.encode(slot, answer)
+        ttl_ms = rules.keep_ms(ttl_ms)
+        encoded = await self._codec.encode(slot, answer, ttl_ms)
         if rules.too_large_as_stored(len(encoded)):
             return Stored(reason=STORE_TOO_LARGE)
         put = await self._entries.put(
@@ -165,15 +181,24 @@ class Cache:
             answer,
             encoded,
             token=token,
-            ttl_ms=rules.keep_ms(ttl_ms),
+            ttl_ms=ttl_ms,
             max_tenant_bytes=rules.max_tenant_bytes,
         )
         if put.version is None:
             return Stored(reason=STORE_LEASE_LOST)
+        if put.version > 1:
+            await self._replaced(slot.tenant)
         self._count_evicted(slot.tenant, put.evicted)
         if put.over_bound:
             await self._make_room(slot.tenant, rules.max_tenant_bytes)
         return Stored(version=put.version)
+
+    async def _replaced(self, tenant: str) -> None:
+        try:
+            await self._changes.note(tenant)
+        except InfermeshError as error:
+            # The answer is stored all the same; copies of the old one live on for their time.
+            _log.warning("replacement_not_told", tenant=tenant, reason=error.reason)
 
     async def _make_room(self, tenant: str, max_tenant_bytes: int) -> None:
         try:
@@ -194,22 +219,30 @@ class Cache:
     async def invalidate(self, tenant: str, selector: Selector, *, dry_run: bool) -> int:
         """Removes the entries that `selector` names and returns how many there were.
 
-        Answers of flights that began before are not stored after it. What flights that begin
-        meanwhile store is left alone.
+        Answers of flights that began before are not stored after it, and no copy that somebody
+        keeps is served after it. What flights that begin meanwhile store is left alone.
 
         Args:
             tenant: whose entries.
             selector: which.
             dry_run: count, remove nothing.
         """
-        rules = self._rules(tenant)
-        if isinstance(selector, One):
-            slot = Slot(tenant, rules.epoch, selector.fingerprint)
-            act = self._entries.holds if dry_run else self._entries.forget
-            return int(await act(slot))
+        slot_of = functools.partial(Slot, tenant, self._rules(tenant).epoch)
         if dry_run:
+            if isinstance(selector, One):
+                return int(await self._entries.holds(slot_of(selector.fingerprint)))
             return await self._entries.count(tenant, selector)
-        return await self._remove(tenant, selector)
+        if isinstance(selector, One):
+            count = int(await self._entries.forget(slot_of(selector.fingerprint)))
+        else:
+            count = await self._remove(tenant, selector)
+        await self._changes.note(tenant)
+        await asyncio.sleep(self._copy_lease_s)
+        return count
+
+    async def changes(self, cursor: str) -> Changes:
+        """What those who keep copies of entries must forget; see `ChangeLog.since`."""
+        return await self._changes.since(cursor)
 
     async def _remove(self, tenant: str, selection: Selection) -> int:
         generation = await self._entries.outdate_flights(tenant)

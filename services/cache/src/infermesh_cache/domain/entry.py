@@ -41,11 +41,13 @@ class Entry:
         answer: what was stored.
         version: 1 at first, one more each time it was replaced.
         create_time_us: when it was stored, in microseconds since the epoch, by the store's clock.
+        ttl_ms: how long it lives from then on; 0 when that is not known.
     """
 
     answer: Answer
     version: int
     create_time_us: int
+    ttl_ms: int = 0
 
 
 def check_name(value: str, field: str, *, required: bool = True) -> str:

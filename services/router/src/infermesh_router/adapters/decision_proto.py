@@ -1,9 +1,7 @@
 """Decisions as protobuf messages and as response headers."""
 
-from google.protobuf import duration_pb2
-
 from infermesh.common.v1 import decision_pb2
-from infermesh_common.usage import money_to_proto, plain, usage_to_proto
+from infermesh_common.usage import fill_money, fill_usage, plain
 from infermesh_router.domain.decision import CacheStatus, Decision, Tier
 
 _TIERS = {
@@ -23,45 +21,44 @@ _STATUSES = {
 
 def decision_to_proto(decision: Decision) -> decision_pb2.Decision:
     """The protobuf form of a decision."""
-    age = decision.entry_age_s
-    usage, worth = decision.usage, decision.answer_usage
-    return decision_pb2.Decision(
-        decision_id=decision.decision_id,
-        tier=_TIERS[decision.tier],
-        cache_status=_STATUSES[decision.cache_status],
-        model=decision.model,
-        provider=decision.provider,
-        reason=decision.reason,
-        candidates=[
-            decision_pb2.Candidate(
-                model=considered.model,
-                eligible=considered.eligible,
-                reason=considered.reason,
-                estimated_cost=money_to_proto(considered.estimated_cost),
-            )
-            for considered in decision.candidates
-        ],
-        price_version=decision.price_version,
-        cost=money_to_proto(decision.cost),
-        baseline_cost=money_to_proto(decision.baseline_cost),
-        saved=money_to_proto(decision.saved),
-        baseline_model=decision.baseline_model,
-        usage=None if usage is None else usage_to_proto(usage),
-        baseline_usage=None if worth is None else usage_to_proto(worth),
-        stages=[
-            decision_pb2.StageTiming(stage=stage, duration_us=duration_us)
-            for stage, duration_us in decision.stages
-        ],
-        configuration_revision=decision.configuration_revision,
-        entry_age=(
-            None
-            if age is None
-            else duration_pb2.Duration(nanos=int(age % 1 * 1e9), seconds=int(age))
-        ),
-        fingerprint=decision.fingerprint,
-        store_outcome=decision.store_outcome,
-        fallbacks=decision.fallbacks,
-    )
+    message = decision_pb2.Decision()
+    fill_decision(message, decision)
+    return message
+
+
+def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
+    """Writes a decision into an empty `message`."""
+    message.decision_id = decision.decision_id
+    message.tier = _TIERS[decision.tier]
+    message.cache_status = _STATUSES[decision.cache_status]
+    message.model = decision.model
+    message.provider = decision.provider
+    message.reason = decision.reason
+    for considered in decision.candidates:
+        candidate = message.candidates.add(
+            model=considered.model, eligible=considered.eligible, reason=considered.reason
+        )
+        fill_money(candidate.estimated_cost, considered.estimated_cost)
+    message.price_version = decision.price_version
+    fill_money(message.cost, decision.cost)
+    fill_money(message.baseline_cost, decision.baseline_cost)
+    fill_money(message.saved, decision.saved)
+    message.baseline_model = decision.baseline_model
+    if decision.usage is not None:
+        message.usage.SetInParent()
+        fill_usage(message.usage, decision.usage)
+    if decision.answer_usage is not None:
+        message.baseline_usage.SetInParent()
+        fill_usage(message.baseline_usage, decision.answer_usage)
+    for stage, duration_us in decision.stages:
+        message.stages.add(stage=stage, duration_us=duration_us)
+    message.configuration_revision = decision.configuration_revision
+    if (age := decision.entry_age_s) is not None:
+        message.entry_age.seconds = int(age)
+        message.entry_age.nanos = int(age % 1 * 1e9)
+    message.fingerprint = decision.fingerprint
+    message.store_outcome = decision.store_outcome
+    message.fallbacks.extend(decision.fallbacks)
 
 
 def decision_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
@@ -76,6 +73,6 @@ def decision_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
     ]
     if decision.cost is not None:
         headers.append(("x-infermesh-cost-usd", plain(decision.cost)))
-    if decision.saved is not None:
-        headers.append(("x-infermesh-saved-usd", plain(decision.saved)))
+    if (saved := decision.saved) is not None:
+        headers.append(("x-infermesh-saved-usd", plain(saved)))
     return tuple(headers)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
@@ -71,12 +72,7 @@ class CacheStage:
         if control.bypass:
             decision.cache_status = CacheStatus.BYPASS
             return self._without(request, "the request says bypass")
-        identity = fingerprint(
-            protocol=request.surface.value,
-            models=route.model_set,
-            body=request.body,
-            epoch=policy.epoch,
-        )
+        identity = _identity(request, route, policy)
         decision.fingerprint = identity.hex()
         if control.refresh:
             decision.cache_status = CacheStatus.REFRESH
@@ -191,6 +187,20 @@ class CacheStage:
         decision.store_outcome = refusal or "stored"
         if not refusal:
             ticket.lease = None
+
+
+def _identity(request: InferenceRequest, route: Route, policy: CachePolicySpec) -> bytes:
+    known = cast("tuple[Route, int, bytes] | None", request.derived.get("fingerprint"))
+    if known is not None and known[0] is route and known[1] == policy.epoch:
+        return known[2]
+    identity = fingerprint(
+        protocol=request.surface.value,
+        models=route.model_set,
+        body=request.body,
+        epoch=policy.epoch,
+    )
+    request.derived["fingerprint"] = (route, policy.epoch, identity)
+    return identity
 
 
 def _miss() -> NotFound:

@@ -4,11 +4,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import cast
 
 from infermesh_common.errors import InfermeshError
 from infermesh_common.identity.model import Identity
+from infermesh_router.application.attempts import ModelCall
 from infermesh_router.application.cache_stage import CacheStage, CacheTicket
-from infermesh_router.application.model_stage import ModelCall, ModelStage
+from infermesh_router.application.model_stage import ModelStage
 from infermesh_router.domain.answer import Answer, Chunk, broken
 from infermesh_router.domain.chat_stream import ChatStreamAssembler, UnmergeableStream, replay
 from infermesh_router.domain.decision import Decision, Outcome, Tier
@@ -121,7 +123,7 @@ class InferenceOptimizer:
         decision.configuration_revision = registry.revision
         tenant = registry.tenant(caller.tenant)
         with decision.stage("route"):
-            route = Router(registry).route(request, tenant)
+            route = _route(registry, request, tenant)
         decision.candidates, decision.reason = route.considered, route.reason
         return _Run(request, caller, registry, tenant, route, decision, began_ns)
 
@@ -191,7 +193,8 @@ class InferenceOptimizer:
         await self._store(run, ticket, answer)
 
     def _call(self, run: _Run) -> ModelCall:
-        return ModelCall(run.request, run.route, run.tenant.route_policy.max_attempts)
+        policy = run.tenant.route_policy
+        return ModelCall(run.request, run.route, policy.max_attempts, policy.hedge_after_ms)
 
     def _account(self, run: _Run, answer: Answer) -> None:
         run.decision.usage = run.decision.answer_usage = usage_of(answer.value)
@@ -202,6 +205,17 @@ class InferenceOptimizer:
             await self._cache_stage.store(
                 ticket, run.request, run.tenant.cache_policy, run.decision, answer
             )
+
+
+def _route(registry: ModelRegistry, request: InferenceRequest, tenant: TenantView) -> Route:
+    """The route within this revision of the resources; equal requests of a tenant share it."""
+    known = cast("tuple[TenantView, Route] | None", request.derived.get("route"))
+    # A tenant's view belongs to one revision.
+    if known is not None and known[0] is tenant:
+        return known[1]
+    route = Router(registry).route(request, tenant)
+    request.derived["route"] = (tenant, route)
+    return route
 
 
 def _add(assembler: ChatStreamAssembler, chunk: Chunk) -> None:

@@ -1,40 +1,35 @@
 """Asks models for an answer, in the order of the route, until one has begun to give it."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from infermesh_common.errors import (
-    DeadlineExceeded,
-    InfermeshError,
-    ResourceExhausted,
-    Unavailable,
-)
-from infermesh_common.resources.types import Model
+from infermesh_common.errors import InfermeshError
 from infermesh_common.telemetry.metrics import Metrics
+from infermesh_router.application.attempts import AttemptMetrics, Attempts, ModelCall, Try
+from infermesh_router.application.hedging import Ask, Discard, HedgedRace, T
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.decision import Decision
 from infermesh_router.domain.registry import ModelRegistry
-from infermesh_router.domain.request import InferenceRequest
-from infermesh_router.domain.routing import Route
+from infermesh_router.domain.resilience.retry_budget import RetryBudget
 from infermesh_router.ports import ModelProvider
-
-_ANOTHER_MAY_DO_BETTER = (Unavailable, DeadlineExceeded, ResourceExhausted)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCall:
-    """One request on its way to models.
+class RetryRules:
+    """See `RetryBudget`."""
 
-    Attributes:
-        request: what to answer.
-        route: models to try.
-        max_attempts: models tried at most.
-    """
+    share: float
+    per_second: float
 
-    request: InferenceRequest
-    route: Route
-    max_attempts: int
+
+@dataclass(slots=True)
+class _Begun:
+    """A stream whose first chunks are there."""
+
+    first: list[Chunk]
+    rest: AsyncGenerator[list[Chunk], None]
 
 
 class ModelStage:
@@ -43,11 +38,14 @@ class ModelStage:
     Args:
         provider: adapter to providers.
         metrics: counts calls.
+        retries: how many attempts there may be beyond the first of each request.
     """
 
-    def __init__(self, provider: ModelProvider, metrics: Metrics) -> None:
+    def __init__(self, provider: ModelProvider, metrics: Metrics, retries: RetryRules) -> None:
         self._provider = provider
-        self._calls = metrics.counter("infermesh_provider_requests_total")
+        self._metrics = AttemptMetrics(metrics)
+        self._retries = retries
+        self._budgets: dict[str, RetryBudget] = {}
 
     async def complete(
         self, call: ModelCall, registry: ModelRegistry, decision: Decision
@@ -55,23 +53,19 @@ class ModelStage:
         """The whole answer of the first model that gives one.
 
         Raises:
-            InfermeshError: of the last model tried, or the first that the request itself caused.
+            InfermeshError: of the last model called, or the first that the request itself caused.
         """
-        failure: InfermeshError | None = None
-        for model in call.route.chain[: call.max_attempts]:
-            provider = registry.provider_of(model)
-            decision.provider_called = True
-            try:
-                answer = await self._provider.complete(
-                    provider, model, call.request.surface, call.request.body
-                )
-            except InfermeshError as error:
-                failure = self._failed(model, decision, error)
-                continue
-            self._answered(model, decision)
-            return answer
-        assert failure is not None, "a route has at least one model"
-        raise failure
+        request = call.request
+
+        async def ask(made: Try) -> Answer:
+            return await self._provider.complete(
+                made.provider, made.model, request.surface, request.body, made.attempt
+            )
+
+        async def discard(answer: Answer) -> None:
+            """Nothing is open any more."""
+
+        return await self._first(call, registry, decision, ask, discard)
 
     async def stream(
         self, call: ModelCall, registry: ModelRegistry, decision: Decision
@@ -82,35 +76,56 @@ class ModelStage:
         Raises:
             InfermeshError: as `complete`, or when the stream breaks.
         """
-        failure: InfermeshError | None = None
-        for model in call.route.chain[: call.max_attempts]:
-            provider = registry.provider_of(model)
-            decision.provider_called = True
-            pieces = self._provider.stream(provider, model, call.request.surface, call.request.body)
-            async with aclosing(pieces):
+        request = call.request
+
+        async def ask(made: Try) -> _Begun:
+            pieces = self._provider.stream(
+                made.provider, made.model, request.surface, request.body, made.attempt
+            )
+            # When it fails or is cancelled here, the generator has ended.
+            return _Begun(await anext(pieces), pieces)
+
+        async def discard(begun: _Begun) -> None:
+            await begun.rest.aclose()
+
+        begun = await self._first(call, registry, decision, ask, discard)
+        async with aclosing(begun.rest):
+            yield begun.first
+            async for chunks in begun.rest:
+                yield chunks
+
+    async def _first(
+        self,
+        call: ModelCall,
+        registry: ModelRegistry,
+        decision: Decision,
+        ask: Ask[T],
+        discard: Discard[T],
+    ) -> T:
+        """What the first model that begins to answer has begun."""
+        budget = self._budget(call.route.chain[0].spec.provider)
+        attempts = Attempts(call, registry, decision, budget, self._metrics)
+        try:
+            if call.hedge_after_ms is not None and len(call.route.chain) > 1:
+                race = HedgedRace(attempts, ask, discard, call.hedge_after_ms / 1000)
+                return await race.run()
+            while (made := attempts.next()) is not None:
                 try:
-                    first = await anext(pieces)
+                    begun = await ask(made)
                 except InfermeshError as error:
-                    failure = self._failed(model, decision, error)
-                    continue
-                self._answered(model, decision)
-                yield first
-                async for piece in pieces:
-                    yield piece
-                return
-        assert failure is not None, "a route has at least one model"
-        raise failure
+                    attempts.failed(made, error)
+                else:
+                    attempts.answered(made)
+                    return begun
+            raise attempts.failure()
+        finally:
+            # Also of a request that is given up meanwhile.
+            decision.provider_called = attempts.called
 
-    def _failed(self, model: Model, decision: Decision, error: InfermeshError) -> InfermeshError:
-        self._calls.labels(model.spec.provider, model.name, error.reason).inc()
-        if not isinstance(error, _ANOTHER_MAY_DO_BETTER):
-            decision.model, decision.provider = model.name, model.spec.provider
-            raise error
-        decision.fallbacks.append(f"{model.name}: {error.reason}")
-        return error
-
-    def _answered(self, model: Model, decision: Decision) -> None:
-        self._calls.labels(model.spec.provider, model.name, "OK").inc()
-        decision.model, decision.provider = model.name, model.spec.provider
-        if decision.fallbacks:
-            decision.reason = f"The models before it failed ({'; '.join(decision.fallbacks)})."
+    def _budget(self, provider: str) -> RetryBudget:
+        budget = self._budgets.get(provider)
+        if budget is None:
+            rules = self._retries
+            budget = RetryBudget(rules.share, rules.per_second, time.monotonic)
+            self._budgets[provider] = budget
+        return budget

@@ -52,6 +52,8 @@ class InferenceRequest:
         task: kind of task, for quality floors.
         tags: labels for the ledger and for invalidation.
         cache: what is asked of the caches.
+        derived: what was worked out from the rest, by who worked it out. Requests whose bytes are
+            the same share one object, so that it is worked out once.
     """
 
     surface: Surface
@@ -63,6 +65,7 @@ class InferenceRequest:
     task: str = "general"
     tags: tuple[str, ...] = ()
     cache: CacheControl = field(default_factory=CacheControl)
+    derived: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.tags) > _MAX_TAGS:

@@ -63,7 +63,8 @@ class Router:
     def route(self, request: InferenceRequest, tenant: TenantView) -> Route:
         """The models to try for `request`.
 
-        A client that names a model gets that model: the policy chooses only for "auto".
+        A client that names a model gets that model: the policy chooses only for "auto". Where
+        the policy says so, others follow it, each of which has to meet every constraint.
 
         Raises:
             NotFound: MODEL_NOT_FOUND.
@@ -99,19 +100,43 @@ class Router:
                 field="model",
             )
         reason = "The client named this model."
-        cost = self._estimate(model, request)
-        return Route((model,), (ConsideredModel(model.name, True, reason, cost),), reason)
+        named = ConsideredModel(model.name, True, reason, self._estimate(model, request))
+        if model.name not in tenant.route_policy.fallbacks:
+            return Route((model,), (named,), reason)
+        others = self._fallbacks(model, request, tenant)
+        eligible = [self._registry.models[weighed.model] for weighed in others if weighed.eligible]
+        considered = sorted(others, key=lambda weighed: not weighed.eligible)
+        return Route((model, *eligible), (named, *considered), reason)
+
+    def _fallbacks(
+        self, named: Model, request: InferenceRequest, tenant: TenantView
+    ) -> list[ConsideredModel]:
+        """What may answer when `named` cannot, in the order of the policy. Models of which the
+        tenant or the client wants nothing to do are not told of."""
+        policy = tenant.route_policy
+        accepted = self._accepted(request, tenant)
+        return [
+            self._weigh(self._registry.models[name], request, policy)
+            for name in dict.fromkeys(policy.fallbacks[named.name])
+            if name != named.name
+            and self._registry.allows(tenant, name)
+            and (not accepted or name in accepted)
+        ]
 
     def _pool(
         self, request: InferenceRequest, tenant: TenantView, policy: RoutePolicySpec
     ) -> list[Model]:
-        accepted = {self._registry.resolve(name, tenant).name for name in request.acceptable_models}
+        accepted = self._accepted(request, tenant)
         return [
             model
             for model in self._registry.allowed(tenant)
             if (not policy.models or model.name in policy.models)
             and (not accepted or model.name in accepted)
         ]
+
+    def _accepted(self, request: InferenceRequest, tenant: TenantView) -> set[str]:
+        """The models to which the client restricts the choice; none: it does not."""
+        return {self._registry.resolve(name, tenant).name for name in request.acceptable_models}
 
     def _weigh(
         self, model: Model, request: InferenceRequest, policy: RoutePolicySpec

@@ -20,7 +20,9 @@ class EventDecoder:
 
     def __init__(self, max_event_bytes: int) -> None:
         self._max_event_bytes = max_event_bytes
-        self._rest = b""
+        # Of the line under way, as it came: joining it at every piece would take quadratic time.
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self._data: list[bytes] = []
         self._size = 0
 
@@ -30,10 +32,17 @@ class EventDecoder:
         Raises:
             EventTooLarge: the event under way is.
         """
-        lines = (self._rest + piece).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) + self._size > self._max_event_bytes:
+        if b"\n" in piece:
+            lines = b"".join((*self._rest, piece)).split(b"\n")
+            self._rest, self._rest_size = [], 0
+            piece = lines.pop()
+            yield from self._take(lines)
+        self._rest.append(piece)
+        self._rest_size += len(piece)
+        if self._rest_size + self._size > self._max_event_bytes:
             raise EventTooLarge
+
+    def _take(self, lines: list[bytes]) -> Iterator[bytes]:
         for line in lines:
             line = line.removesuffix(b"\r")
             if not line:

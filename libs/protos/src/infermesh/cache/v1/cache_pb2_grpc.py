@@ -61,6 +61,11 @@ class CacheServiceStub:
                 request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
                 response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
                 _registered_method=True)
+        self.PollChanges = channel.unary_unary(
+                '/infermesh.cache.v1.CacheService/PollChanges',
+                request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesRequest.SerializeToString,
+                response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/infermesh.cache.v1.CacheService/GetStats',
                 request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -108,6 +113,14 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PollChanges(self, request, context):
+        """What has changed since the last poll, for those who keep copies of entries. For services of the
+        mesh only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Counts of the caller's tenant.
         """
@@ -142,6 +155,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Invalidate,
                     request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
                     response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'PollChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.PollChanges,
+                    request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesRequest.FromString,
+                    response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -286,6 +304,33 @@ class CacheService:
             '/infermesh.cache.v1.CacheService/Invalidate',
             infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
             infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PollChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.cache.v1.CacheService/PollChanges',
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesRequest.SerializeToString,
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

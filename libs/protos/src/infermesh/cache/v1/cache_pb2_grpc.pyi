@@ -45,6 +45,10 @@ class CacheServiceStub:
     """Gives a lease up without an answer; one of those who wait leads next."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Removes entries of the caller's tenant."""
+    PollChanges: _grpc.UnaryUnaryMultiCallable[_cache_pb2.PollChangesRequest, _cache_pb2.PollChangesResponse]
+    """What has changed since the last poll, for those who keep copies of entries. For services of the
+    mesh only.
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Counts of the caller's tenant."""
 
@@ -65,6 +69,10 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Gives a lease up without an answer; one of those who wait leads next."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Removes entries of the caller's tenant."""
+    PollChanges: _aio.UnaryUnaryMultiCallable[_cache_pb2.PollChangesRequest, _cache_pb2.PollChangesResponse]  # type: ignore[assignment]
+    """What has changed since the last poll, for those who keep copies of entries. For services of the
+    mesh only.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Counts of the caller's tenant."""
 
@@ -112,6 +120,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
         """Removes entries of the caller's tenant."""
+
+    @_abc_1.abstractmethod
+    def PollChanges(
+        self,
+        request: _cache_pb2.PollChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.PollChangesResponse, _abc.Awaitable[_cache_pb2.PollChangesResponse]]:
+        """What has changed since the last poll, for those who keep copies of entries. For services of the
+        mesh only.
+        """
 
     @_abc_1.abstractmethod
     def GetStats(

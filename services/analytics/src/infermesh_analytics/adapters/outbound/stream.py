@@ -106,8 +106,11 @@ class RedisUsageStream:
             block=self._options.block_ms,
         )
         stream, groups, reply = await _guarded(pipeline.execute())
+        entries = _entries(cast(_Reply, reply))
         return StreamBatch(
-            _entries(cast(_Reply, reply)), _is_overrun(stream["first-entry"], groups)
+            entries,
+            overrun=_is_overrun(stream["first-entry"], groups),
+            full=len(entries) >= self._options.batch_events,
         )
 
     async def acknowledge(self, entry_ids: Collection[str]) -> None:

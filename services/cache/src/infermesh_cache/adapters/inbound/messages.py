@@ -1,5 +1,6 @@
 """Requests of the contract as the use case wants them; what is wrong is refused by its field."""
 
+import re
 from collections.abc import Callable
 
 from google.protobuf import duration_pb2
@@ -13,6 +14,7 @@ from infermesh_common.errors import InvalidArgument
 from infermesh_common.usage import usage_from_proto, usage_to_proto
 
 _LONGEST_TOKEN_CHARS = 64
+_CURSOR = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
 def token_of(value: str, *, required: bool) -> str:
@@ -82,6 +84,19 @@ def answer_of(entry: cache_pb2.Entry) -> Answer:
     )
 
 
+def cursor_of(request: cache_pb2.PollChangesRequest) -> str:
+    """Where a poll goes on.
+
+    Raises:
+        InvalidArgument: CURSOR_INVALID.
+    """
+    if request.cursor and not _CURSOR.fullmatch(request.cursor):
+        raise InvalidArgument(
+            "CURSOR_INVALID", "The cursor is none that a response gave.", field="cursor"
+        )
+    return request.cursor
+
+
 def selector_of(request: cache_pb2.InvalidateRequest) -> Selector:
     """Which entries are to go.
 
@@ -134,3 +149,5 @@ def _fill(message: cache_pb2.Entry, entry: Entry) -> None:
     message.create_time.FromMicroseconds(entry.create_time_us)
     message.version = entry.version
     message.tags.extend(answer.tags)
+    if entry.ttl_ms:
+        message.ttl.FromMilliseconds(entry.ttl_ms)

@@ -7,6 +7,7 @@ import grpc
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
 from infermesh_cache.adapters.inbound.messages import (
     answer_of,
+    cursor_of,
     lookup_query,
     lookup_response,
     selector_of,
@@ -21,6 +22,7 @@ SERVICE = "infermesh.cache.v1.CacheService"
 """Full name of the service."""
 ROLES = {
     f"/{SERVICE}/Invalidate": frozenset({Role.ADMIN, Role.OPERATOR, Role.SERVICE}),
+    f"/{SERVICE}/PollChanges": frozenset({Role.SERVICE}),
 }
 """Methods that are not for every caller."""
 
@@ -32,10 +34,12 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     Args:
         cache: the use case.
+        copy_lease_ms: how long copies may be served without another poll, in milliseconds.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, *, copy_lease_ms: int) -> None:
         self._cache = cache
+        self._copy_lease_ms = copy_lease_ms
 
     async def Lookup(
         self, request: cache_pb2.LookupRequest, context: Context
@@ -97,6 +101,17 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         )
         call.log_fields["count"] = count
         return cache_pb2.InvalidateResponse(count=count)
+
+    async def PollChanges(
+        self, request: cache_pb2.PollChangesRequest, context: Context
+    ) -> cache_pb2.PollChangesResponse:
+        """See the contract."""
+        changes = await self._cache.changes(cursor_of(request))
+        response = cache_pb2.PollChangesResponse(
+            cursor=changes.cursor, tenants=changes.tenants, all=changes.tenants is None
+        )
+        response.lease.FromMilliseconds(self._copy_lease_ms)
+        return response
 
     async def GetStats(
         self, request: cache_pb2.GetStatsRequest, context: Context

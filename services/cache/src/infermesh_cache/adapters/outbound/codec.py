@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import zstandard
+from google.protobuf import duration_pb2
 from google.protobuf.message import DecodeError
 
 from infermesh.cache.v1 import cache_pb2
@@ -71,12 +72,12 @@ class EntryCodec:
         """Ends the threads."""
         self._executor.shutdown()
 
-    async def encode(self, slot: Slot, answer: Answer) -> bytes:
+    async def encode(self, slot: Slot, answer: Answer, ttl_ms: int) -> bytes:
         """The stored form of `answer`, without its stamp."""
         if len(answer.body) <= self._offload_above_bytes:
-            return self.encode_now(slot, answer)
+            return self.encode_now(slot, answer, ttl_ms)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self.encode_now, slot, answer)
+        return await loop.run_in_executor(self._executor, self.encode_now, slot, answer, ttl_ms)
 
     async def decode(self, slot: Slot, value: bytes) -> Entry:
         """The entry in `value`.
@@ -89,13 +90,14 @@ class EntryCodec:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self.decode_now, slot, value)
 
-    def encode_now(self, slot: Slot, answer: Answer) -> bytes:
+    def encode_now(self, slot: Slot, answer: Answer, ttl_ms: int) -> bytes:
         """As `encode`, on this thread."""
         head = cache_pb2.Entry(
             model=answer.model,
             provider=answer.provider,
             usage=None if answer.usage is None else usage_to_proto(answer.usage),
             tags=answer.tags,
+            ttl=_duration(ttl_ms),
         ).SerializeToString()
         encoding, body = _PLAIN, answer.body
         if len(body) > self._compress_above_bytes:
@@ -125,7 +127,12 @@ class EntryCodec:
         except (struct.error, DecodeError, zstandard.ZstdError, ValueError) as error:
             raise CorruptEntry(type(error).__name__) from error
         answer = Answer(body, head.model, head.provider, usage, tuple(head.tags))
-        return Entry(answer, version, create_time_us)
+        return Entry(answer, version, create_time_us, head.ttl.ToMilliseconds())
+
+
+def _duration(milliseconds: int) -> duration_pb2.Duration:
+    seconds, rest = divmod(milliseconds, 1000)
+    return duration_pb2.Duration(seconds=seconds, nanos=rest * 1_000_000)
 
 
 def _check(slot: Slot, content: bytes | memoryview) -> int:

@@ -11,6 +11,7 @@ from infermesh_common.context import RequestContext
 from infermesh_common.errors import InvalidArgument
 from infermesh_common.rpc.pipeline import map_error
 from infermesh_router.adapters.decision_proto import decision_headers
+from infermesh_router.adapters.inbound.request_memo import ReadRequest, RequestKey, RequestMemo
 from infermesh_router.application.inference_optimizer import InferenceOptimizer, Part, Started
 from infermesh_router.domain.answer import Answer
 from infermesh_router.domain.cache_control import HEADER, parse_cache_control
@@ -20,6 +21,10 @@ from infermesh_router.domain.surfaces.wire import AnswerWriter, Wire
 
 JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
+_TASK, _TAGS = "x-infermesh-task", "x-infermesh-tags"
+# What a request is read from besides its body.
+_HEADERS = (_TASK, _TAGS, HEADER)
+_MEMO_BYTES = 8 * 1024 * 1024
 Context = grpc.aio.ServicerContext[httpbody_pb2.HttpBody, httpbody_pb2.HttpBody]
 
 
@@ -34,6 +39,7 @@ class HttpBodies:
     def __init__(self, optimizer: InferenceOptimizer, *, max_request_bytes: int) -> None:
         self._optimizer = optimizer
         self._max_request_bytes = max_request_bytes
+        self._memo = RequestMemo(_MEMO_BYTES)
 
     async def serve(
         self, wire: Wire, request: httpbody_pb2.HttpBody, call: RequestContext, context: Context
@@ -43,20 +49,12 @@ class HttpBodies:
         Raises:
             InfermeshError: after a last event that tells of it, when the stream had begun.
         """
-        body = self._parse(request.data)
-        asked = wire.read(body)
-        inference = InferenceRequest(
-            surface=wire.surface,
-            wire=wire.name,
-            body=asked.body,
-            model=asked.model,
-            stream=asked.stream,
-            task=task_of(call.metadata),
-            tags=_tags(call.metadata),
-            cache=_cache_control(call.metadata),
-        )
+        headers = tuple(call.metadata.get(name, "") for name in _HEADERS)
+        key = RequestKey(wire.name, call.caller().tenant, request.data, headers)
+        read = self._memo.read(key, lambda: self._read(wire, request.data, call.metadata))
+        inference = read.inference
         decision = Decision(call.request_id)
-        writer = wire.writer(body)
+        writer = wire.writer(read.body)
         content_type = _EVENTS if inference.stream else JSON
         parts = self._optimizer.infer(inference, call.caller(), decision)
         started = False
@@ -79,6 +77,21 @@ class HttpBodies:
                 data = writer.failure(mapped)
                 yield httpbody_pb2.HttpBody(content_type=content_type, data=data)
                 raise mapped from error
+
+    def _read(self, wire: Wire, data: bytes, metadata: Mapping[str, str]) -> ReadRequest:
+        body = self._parse(data)
+        asked = wire.read(body)
+        inference = InferenceRequest(
+            surface=wire.surface,
+            wire=wire.name,
+            body=asked.body,
+            model=asked.model,
+            stream=asked.stream,
+            task=task_of(metadata),
+            tags=_tags(metadata),
+            cache=_cache_control(metadata),
+        )
+        return ReadRequest(body, inference)
 
     def _parse(self, data: bytes) -> JsonObject:
         if len(data) > self._max_request_bytes:
@@ -111,7 +124,7 @@ def task_of(metadata: Mapping[str, str]) -> str:
     Raises:
         InvalidArgument: INVALID_TASK.
     """
-    return check_task(metadata.get("x-infermesh-task", ""))
+    return check_task(metadata.get(_TASK, ""))
 
 
 def check_task(task: str) -> str:
@@ -126,7 +139,7 @@ def check_task(task: str) -> str:
 
 
 def _tags(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    header = metadata.get("x-infermesh-tags", "")
+    header = metadata.get(_TAGS, "")
     return tuple(dict.fromkeys(filter(None, (tag.strip() for tag in header.split(",")))))
 
 

@@ -119,5 +119,6 @@ def _answer(entry: cache_pb2.Entry, shared: bool) -> CachedAnswer:
         provider=entry.provider,
         usage=usage,
         age_s=max(0.0, time.time() - created_s),
+        ttl_s=entry.ttl.ToMilliseconds() / 1000,
         shared=shared,
     )

@@ -1,30 +1,57 @@
-"""One provider over HTTP, whatever its protocol: connections, time-outs, bounds, keys."""
+"""One provider, whatever its protocol: keys, time-outs, bounds, breaker."""
 
 import asyncio
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
-from pathlib import Path
-
-import aiohttp
-from anyio import CapacityLimiter, WouldBlock
-from yarl import URL
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar
 
 from infermesh_common.context import time_budget_s
-from infermesh_common.errors import DeadlineExceeded, InfermeshError, Unavailable
+from infermesh_common.errors import (
+    DeadlineExceeded,
+    InfermeshError,
+    ResourceExhausted,
+    Unavailable,
+)
 from infermesh_common.resilience import Dependency
 from infermesh_common.resources.types import Model, Provider, ProviderSpec
-from infermesh_common.settings import SettingsError, read_secret
 from infermesh_common.telemetry.tracing import Tracing
-from infermesh_router.adapters.outbound.providers.dialect import Call, Dialect
+from infermesh_router.adapters.outbound.providers import http
+from infermesh_router.adapters.outbound.providers.dialect import AnswerStream, Call, Dialect
+from infermesh_router.adapters.outbound.providers.keys import Key, ProviderKeys
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
+from infermesh_router.domain.resilience.answers import begins, check_answer
+from infermesh_router.domain.resilience.cooldown import refusal_s
 from infermesh_router.domain.sse import EventTooLarge
+from infermesh_router.ports import Attempt
 
-_LONGEST_ERROR_BODY_BYTES = 65_536
-_FAILURES = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
+T = TypeVar("T")
+
+
+class _KeyRefused(Exception):
+    """No key, or a key that is not let in: says nothing of the provider's health, so the breaker
+    must not take it for a failure."""
+
+    def __init__(self, error: InfermeshError) -> None:
+        super().__init__(error.reason)
+        self.error = error
+
+
+@dataclass(slots=True)
+class _Started:
+    """A stream of which the first content is there.
+
+    Attributes:
+        chunks: everything up to it, and what came with it.
+        size: bytes read so far.
+    """
+
+    response: http.Response
+    answer: AnswerStream
+    chunks: list[Chunk]
+    size: int
 
 
 class ProviderEndpoint:
@@ -34,6 +61,7 @@ class ProviderEndpoint:
         provider: the resource.
         dialect: its protocol.
         dependency: its breaker.
+        keys: its keys.
         tracing: a span a call.
         max_response_bytes: larger answers are refused.
     """
@@ -43,6 +71,7 @@ class ProviderEndpoint:
         provider: Provider,
         dialect: Dialect,
         dependency: Dependency,
+        keys: ProviderKeys,
         tracing: Tracing,
         *,
         max_response_bytes: int,
@@ -51,152 +80,208 @@ class ProviderEndpoint:
         self._spec: ProviderSpec = provider.spec
         self._dialect = dialect
         self._dependency = dependency
+        self._keys = keys
         self._tracing = tracing
         self._max_response_bytes = max_response_bytes
-        self._limiter = CapacityLimiter(self._spec.max_concurrent)
+        self._under_way = 0
         self._idle: asyncio.Event | None = None
-        timeouts = self._spec.timeouts
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=timeouts.connect_ms / 1000, sock_read=None
-            ),
-            auto_decompress=True,
-            # It would read ~/.netrc at each call; proxies are looked up once, below.
-            trust_env=False,
-            raise_for_status=False,
-        )
-        self._proxy = _proxy_for(self._spec.base_url)
+        self._http = http.ProviderHttp(provider.spec)
 
     async def close(self) -> None:
         """Closes its connections; calls under way fail."""
-        await self._session.close()
+        await self._http.close()
 
     async def close_when_idle(self) -> None:
         """Lets calls under way end, then closes: for a provider whose resource has changed."""
-        if self._limiter.borrowed_tokens:
+        if self._under_way:
             self._idle = asyncio.Event()
             await self._idle.wait()
         await self.close()
 
-    async def complete(self, model: Model, surface: Surface, body: JsonObject) -> Answer:
+    async def complete(
+        self, model: Model, surface: Surface, body: JsonObject, attempt: Attempt
+    ) -> Answer:
         """See `ModelProvider.complete`."""
-        async with self._slot():
+        call = self._dialect.call(model, surface, body, stream=False)
+        self._enter()
+        try:
             with self._span(model, surface):
-                return await self._dependency.call(
-                    lambda: self._fetch(model, surface, body),
-                    timeout_ms=self._spec.timeouts.total_ms,
-                    failures=_FAILURES,
+                return await self._guarded(
+                    lambda: self._fetch(call, model, surface, body, attempt),
+                    self._spec.timeouts.total_ms,
                 )
+        finally:
+            self._leave()
 
-    async def _fetch(self, model: Model, surface: Surface, body: JsonObject) -> Answer:
-        response = await self._open(model, surface, body, stream=False)
-        async with response:
-            data = bytearray()
-            async for piece in response.content.iter_any():
-                data += piece
-                if len(data) > self._max_response_bytes:
-                    raise self._failed("PROVIDER_ANSWER_TOO_LARGE", "sent too large an answer")
-            return self._dialect.answer(surface, body, bytes(data))
+    async def _fetch(
+        self, call: Call, model: Model, surface: Surface, body: JsonObject, attempt: Attempt
+    ) -> Answer:
+        response = await self._open(call, model, attempt)
+        try:
+            data = await http.read_whole(response, self._max_response_bytes)
+        except http.TooLarge as error:
+            raise self._too_large() from error
+        answer = self._dialect.answer(surface, body, data)
+        check_answer(surface, answer)
+        return answer
 
     async def stream(
-        self, model: Model, surface: Surface, body: JsonObject
+        self, model: Model, surface: Surface, body: JsonObject, attempt: Attempt
     ) -> AsyncGenerator[list[Chunk], None]:
         """See `ModelProvider.stream`."""
         timeouts = self._spec.timeouts
+        call = self._dialect.call(model, surface, body, stream=True)
         ends_at = time.monotonic() + time_budget_s(timeouts.total_ms)
-        async with self._slot():
+        self._enter()
+        try:
             with self._span(model, surface):
-                response = await self._dependency.call(
-                    lambda: self._open(model, surface, body, stream=True),
-                    timeout_ms=timeouts.first_token_ms,
-                    failures=_FAILURES,
+                started = await self._guarded(
+                    lambda: self._begin(call, model, body, attempt), timeouts.first_token_ms
                 )
                 try:
-                    answer = self._dialect.stream(body, self._max_response_bytes)
-                    limit_s = timeouts.first_token_ms / 1000
-                    while not answer.ended:
-                        piece = await self._read(response, limit_s, ends_at)
-                        if not piece:
-                            raise self._failed(
-                                "PROVIDER_STREAM_BROKEN", "ended its stream before the answer did"
-                            )
-                        if chunks := answer.feed(piece):
-                            yield chunks
-                            limit_s = timeouts.between_tokens_ms / 1000
-                except EventTooLarge as error:
-                    raise self._failed(
-                        "PROVIDER_ANSWER_TOO_LARGE", "sent too large an event"
-                    ) from error
+                    chunks = started.chunks
+                    while chunks:
+                        yield chunks
+                        chunks = await self._next(started, ends_at)
                 finally:
-                    # Not released: what is unread is not worth waiting for, and closing tells the
-                    # provider to stop.
-                    response.close()
+                    if started.answer.ended:
+                        http.finish(started.response)
+                    else:
+                        # What is unread is not worth waiting for, and closing tells the provider
+                        # to stop.
+                        started.response.close()
+        finally:
+            self._leave()
 
-    async def _read(
-        self, response: aiohttp.ClientResponse, limit_s: float, ends_at: float
-    ) -> bytes:
-        """The next bytes; empty at the end.
+    async def _begin(
+        self, call: Call, model: Model, body: JsonObject, attempt: Attempt
+    ) -> _Started:
+        """Reads up to the first content: a provider that fails before can still be replaced."""
+        response = await self._open(call, model, attempt)
+        try:
+            answer = self._dialect.stream(body, self._max_response_bytes)
+            started = _Started(response, answer, [], 0)
+            while True:
+                try:
+                    piece = await response.content.readany()
+                except http.FAILURES as error:
+                    raise self._broken_off() from error
+                fresh = self._feed(started, piece)
+                started.chunks += fresh
+                if any([begins(chunk) for chunk in fresh]):
+                    return started
+                if answer.ended:
+                    raise self._failed("PROVIDER_STREAM_BROKEN", "ended its stream without a word")
+        except BaseException:
+            response.close()
+            raise
+
+    async def _next(self, started: _Started, ends_at: float) -> list[Chunk]:
+        """The chunks that come next; none at the end.
 
         Raises:
             DeadlineExceeded: PROVIDER_TIMEOUT.
-            Unavailable: PROVIDER_STREAM_BROKEN.
+            Unavailable: PROVIDER_STREAM_BROKEN, PROVIDER_ANSWER_TOO_LARGE.
         """
+        idle_until = time.monotonic() + self._spec.timeouts.between_tokens_ms / 1000
+        # Signs of life between events are no tokens: they do not begin the time anew.
+        while not started.answer.ended:
+            piece = await self._read(started.response, min(idle_until, ends_at))
+            if chunks := self._feed(started, piece):
+                return chunks
+        return []
+
+    async def _read(self, response: http.Response, until: float) -> bytes:
+        left_s = until - time.monotonic()
         try:
-            async with asyncio.timeout(min(limit_s, ends_at - time.monotonic())):
+            if left_s <= 0:
+                raise TimeoutError
+            # Often the next events wait already, and no timer is needed.
+            if piece := response.content.read_nowait():
+                return piece
+            async with asyncio.timeout(left_s):
                 return await response.content.readany()
         except TimeoutError as error:
             raise DeadlineExceeded(
                 "PROVIDER_TIMEOUT", f"The provider {self.provider.name} took too long."
             ) from error
-        except _FAILURES as error:
-            raise self._failed("PROVIDER_STREAM_BROKEN", "broke its stream off") from error
+        except http.FAILURES as error:
+            raise self._broken_off() from error
 
-    async def _open(
-        self, model: Model, surface: Surface, body: JsonObject, *, stream: bool
-    ) -> aiohttp.ClientResponse:
+    def _feed(self, started: _Started, piece: bytes) -> list[Chunk]:
+        if not piece:
+            raise self._failed("PROVIDER_STREAM_BROKEN", "ended its stream before the answer did")
+        started.size += len(piece)
+        if started.size > self._max_response_bytes:
+            raise self._too_large()
+        try:
+            return started.answer.feed(piece)
+        except EventTooLarge as error:
+            raise self._too_large() from error
+
+    async def _guarded(self, operation: Callable[[], Awaitable[T]], timeout_ms: int) -> T:
+        """Within the breaker, the time-out and the request's deadline."""
+        try:
+            return await self._dependency.call(
+                operation, timeout_ms=timeout_ms, failures=http.FAILURES
+            )
+        except _KeyRefused as refused:
+            raise refused.error from None
+
+    async def _open(self, call: Call, model: Model, attempt: Attempt) -> http.Response:
         """The response, once its status is known to be good."""
-        call = self._dialect.call(model, surface, body, stream=stream)
-        url = URL(self._spec.base_url + call.path, encoded=True)
-        url = url.update_query({**self._spec.query, **call.query})
-        response = await self._session.post(
-            url,
-            data=call.body,
-            headers=self._headers(str(url), call),
-            allow_redirects=False,
-            proxy=self._proxy,
-        )
+        try:
+            key = self._keys.choose(model)
+        except InfermeshError as error:
+            raise _KeyRefused(error) from None
+        proof = self._proof(call, key.secret)
+        attempt.called = True
+        try:
+            response = await self._http.post(call, proof)
+        except http.NOT_CONNECTED:
+            attempt.called = False
+            raise
+        except http.CUT_OFF:
+            attempt.repeatable = True
+            raise
         if response.status < 300:
+            self._keys.answered(key, model, response.headers)
             return response
-        async with response:
-            text = await response.content.read(_LONGEST_ERROR_BODY_BYTES)
-            raise self._dialect.error(self.provider.name, response.status, response.headers, text)
+        raise await self._refusal(response, key, model, attempt)
 
-    def _headers(self, url: str, call: Call) -> dict[str, str]:
-        headers = {"content-type": "application/json", **self._spec.headers, **call.headers}
-        if self._spec.auth is None:
-            return headers
-        try:
-            # Read anew each time, so that a rotated secret needs no restart.
-            secret = read_secret(Path(self._spec.auth.file))
-        except SettingsError as error:
-            raise self._failed("PROVIDER_KEY_MISSING", "has no readable key") from error
-        return {**headers, **self._dialect.headers(self._spec, url, call, secret)}
+    def _proof(self, call: Call, secret: str) -> Mapping[str, str]:
+        """Headers that prove who calls; none where the resource names no key."""
+        if not secret:
+            return {}
+        return self._dialect.headers(self._spec, self._http.url(call), call, secret)
 
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        """One of the calls that may be under way at once."""
-        borrower = object()
-        try:
-            self._limiter.acquire_on_behalf_of_nowait(borrower)
-        except WouldBlock as error:
-            raise self._failed("PROVIDER_OVERLOADED", "has too many calls under way") from error
-        try:
-            yield
-        finally:
-            self._limiter.release_on_behalf_of(borrower)
-            if self._idle is not None and not self._limiter.borrowed_tokens:
-                self._idle.set()
+    async def _refusal(
+        self, response: http.Response, key: Key, model: Model, attempt: Attempt
+    ) -> Exception:
+        data = await http.read_error(response)
+        error = self._dialect.error(self.provider.name, response.status, response.headers, data)
+        if error.retry_after_s is None:
+            error.retry_after_s = refusal_s(response.headers, time.time())
+        if isinstance(error, ResourceExhausted):
+            wait_s = self._keys.limited(key, model, error.retry_after_s)
+            error.retry_after_s = error.retry_after_s or wait_s
+            attempt.repeatable = self._keys.is_free(model)
+        elif error.reason == "PROVIDER_REFUSED_CREDENTIALS":
+            self._keys.refused(key, model)
+            attempt.repeatable = self._keys.is_free(model)
+            return _KeyRefused(error)
+        return error
+
+    def _enter(self) -> None:
+        """Takes one of the calls that may be under way at once."""
+        if self._under_way >= self._spec.max_concurrent:
+            raise self._failed("PROVIDER_OVERLOADED", "has too many calls under way")
+        self._under_way += 1
+
+    def _leave(self) -> None:
+        self._under_way -= 1
+        if self._idle is not None and not self._under_way:
+            self._idle.set()
 
     def _span(self, model: Model, surface: Surface) -> AbstractContextManager[object]:
         """Names as in OpenTelemetry's GenAI semantic conventions."""
@@ -210,10 +295,8 @@ class ProviderEndpoint:
     def _failed(self, reason: str, what: str) -> InfermeshError:
         return Unavailable(reason, f"The provider {self.provider.name} {what}.")
 
+    def _broken_off(self) -> InfermeshError:
+        return self._failed("PROVIDER_STREAM_BROKEN", "broke its stream off")
 
-def _proxy_for(base_url: str) -> str | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY ask for."""
-    parts = urllib.parse.urlsplit(base_url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+    def _too_large(self) -> InfermeshError:
+        return self._failed("PROVIDER_ANSWER_TOO_LARGE", "sent too large an answer")

@@ -1,6 +1,7 @@
 """The providers of the resources in force."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from infermesh_common.background import BackgroundTasks
 from infermesh_common.resilience import Dependency
@@ -8,14 +9,13 @@ from infermesh_common.resources.types import Model, Provider
 from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.telemetry.tracing import Tracing
-from infermesh_router.adapters.outbound.providers.dialect import Dialect
+from infermesh_router.adapters.outbound.providers.dialects import DIALECTS
 from infermesh_router.adapters.outbound.providers.endpoint import ProviderEndpoint
-from infermesh_router.adapters.outbound.providers.openai import OpenAIDialect
+from infermesh_router.adapters.outbound.providers.keys import ProviderKeys
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
-
-DIALECTS: dict[str, Dialect] = {"openai": OpenAIDialect()}
-"""By `ProviderSpec.protocol`."""
+from infermesh_router.domain.resilience.key_ring import RestRules
+from infermesh_router.ports import Attempt
 
 
 class ProviderPool:
@@ -23,6 +23,7 @@ class ProviderPool:
 
     Args:
         breaker: thresholds of each provider's breaker.
+        rests: how long keys are left alone.
         metrics: of the process.
         background: closes what a changed resource has replaced.
         tracing: of the process.
@@ -32,6 +33,7 @@ class ProviderPool:
     def __init__(
         self,
         breaker: BreakerSettings,
+        rests: RestRules,
         metrics: Metrics,
         background: BackgroundTasks,
         tracing: Tracing,
@@ -39,6 +41,7 @@ class ProviderPool:
         max_response_bytes: int,
     ) -> None:
         self._breaker = breaker
+        self._rests = rests
         self._metrics = metrics
         self._background = background
         self._tracing = tracing
@@ -46,50 +49,77 @@ class ProviderPool:
         self._open: dict[str, ProviderEndpoint] = {}
 
     async def complete(
-        self, provider: Provider, model: Model, surface: Surface, body: JsonObject
+        self,
+        provider: Provider,
+        model: Model,
+        surface: Surface,
+        body: JsonObject,
+        attempt: Attempt,
     ) -> Answer:
         """See `ModelProvider.complete`."""
-        adapter = await self._adapter(provider)
-        return await adapter.complete(model, surface, body)
+        endpoint = self._ready(provider) or await self._made(provider)
+        return await endpoint.complete(model, surface, body, attempt)
 
-    async def stream(
-        self, provider: Provider, model: Model, surface: Surface, body: JsonObject
+    def stream(
+        self,
+        provider: Provider,
+        model: Model,
+        surface: Surface,
+        body: JsonObject,
+        attempt: Attempt,
     ) -> AsyncGenerator[list[Chunk], None]:
         """See `ModelProvider.stream`."""
-        adapter = await self._adapter(provider)
-        events = adapter.stream(model, surface, body)
-        try:
-            async for chunks in events:
+        if (endpoint := self._ready(provider)) is not None:
+            return endpoint.stream(model, surface, body, attempt)
+        return self._first_stream(provider, model, surface, body, attempt)
+
+    async def _first_stream(
+        self,
+        provider: Provider,
+        model: Model,
+        surface: Surface,
+        body: JsonObject,
+        attempt: Attempt,
+    ) -> AsyncGenerator[list[Chunk], None]:
+        endpoint = await self._made(provider)
+        async with aclosing(endpoint.stream(model, surface, body, attempt)) as pieces:
+            async for chunks in pieces:
                 yield chunks
-        finally:
-            await events.aclose()
 
     async def close(self) -> None:
         """Closes every connection."""
-        adapters, self._open = self._open, {}
-        for adapter in adapters.values():
-            await adapter.close()
+        endpoints, self._open = self._open, {}
+        for endpoint in endpoints.values():
+            await endpoint.close()
 
-    async def _adapter(self, provider: Provider) -> ProviderEndpoint:
-        adapter = self._open.get(provider.name)
-        if adapter is not None and adapter.provider == provider:
-            return adapter
+    def _ready(self, provider: Provider) -> ProviderEndpoint | None:
+        endpoint = self._open.get(provider.name)
+        # Comparing takes long, and after a reload only once.
+        if endpoint is None or endpoint.provider is provider:
+            return endpoint
+        if endpoint.provider != provider:
+            return None
+        endpoint.provider = provider
+        return endpoint
+
+    async def _made(self, provider: Provider) -> ProviderEndpoint:
         dependency = await Dependency.create(
             f"provider-{provider.name}",
             self._breaker.model_copy(update={"max_concurrent": provider.spec.max_concurrent}),
             self._metrics,
         )
+        # Another call may have made it meanwhile.
+        if (endpoint := self._ready(provider)) is not None:
+            return endpoint
         replaced = self._open.get(provider.name)
-        if replaced is not None and replaced.provider == provider:
-            return replaced
-        fresh = ProviderEndpoint(
+        fresh = self._open[provider.name] = ProviderEndpoint(
             provider,
             DIALECTS[provider.spec.protocol],
             dependency,
+            ProviderKeys(provider, self._rests, self._metrics),
             self._tracing,
             max_response_bytes=self._max_response_bytes,
         )
-        self._open[provider.name] = fresh
         if replaced is not None:
             self._background.start(replaced.close_when_idle(), f"close-{provider.name}")
         return fresh

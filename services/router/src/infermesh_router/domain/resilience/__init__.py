@@ -1,0 +1,1 @@
+"""When a provider is asked, asked again, and left alone."""

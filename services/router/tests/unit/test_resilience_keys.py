@@ -1,0 +1,147 @@
+"""Keys of a provider are files: rotated without a restart, and used in turns."""
+
+import os
+from collections import Counter
+
+import pytest
+
+from infermesh_common.errors import ResourceExhausted, Unavailable
+from infermesh_common.resources.resource_set import parse
+from infermesh_common.settings import SettingsError
+from infermesh_common.telemetry.metrics import Metrics
+from infermesh_common.testing.resources import model, resource
+from infermesh_router.adapters.outbound.providers.keys import ProviderKeys, SecretFile
+from infermesh_router.domain.resilience.key_ring import RestRules
+
+RULES = RestRules(first_s=30.0, refused_s=60.0, longest_s=300.0)
+MODEL = parse(model("m"), "test")
+OTHER = parse(model("other"), "test")
+
+
+class Keys:
+    def __init__(self, folder, *weights, auth=False):
+        self.paths = [folder / f"key-{n}" for n in range(len(weights))]
+        for number, path in enumerate(self.paths):
+            path.write_text(f"secret-{number}\n")
+        refs = [{"file": str(path)} for path in self.paths]
+        spec = {"keys": [{"secret": ref, "weight": w} for ref, w in zip(refs, weights)]}
+        if auth:
+            spec = {"auth": refs[0]}
+        provider = parse(resource("Provider", "p", baseUrl="http://x/v1", **spec), "test")
+        self.metrics = Metrics()
+        self.keys = ProviderKeys(provider, RULES, self.metrics)
+
+    def secrets(self, count, of=MODEL):
+        return Counter(self.keys.choose(of).secret for _ in range(count))
+
+    def both(self):
+        """The two keys, as calls under way hold them."""
+        return sorted(self.keys.choose(MODEL) for _ in range(2))
+
+    def cooldowns(self, why):
+        labels = {"provider": "p", "why": why}
+        return self.metrics.sample("infermesh_provider_cooldowns_total", labels)
+
+
+def test_keys_take_calls_by_weight_and_are_counted(tmp_path):
+    keys = Keys(tmp_path, 3, 1)
+    assert keys.secrets(8) == {"secret-0": 6, "secret-1": 2}
+    labels = {"provider": "p", "key": "0"}
+    assert keys.metrics.sample("infermesh_provider_key_calls_total", labels) == 6
+
+
+def test_one_key_alone_and_none_at_all_are_served_as_well(tmp_path):
+    assert Keys(tmp_path, 1, auth=True).secrets(2) == {"secret-0": 2}
+    assert Keys(tmp_path).secrets(2) == {"": 2}
+
+
+def test_a_secret_is_read_again_when_its_file_changes_and_only_then(tmp_path):
+    path = tmp_path / "key"
+    path.write_text("one")
+    secret = SecretFile(path)
+    assert secret.changed() and secret.read() == "one" and not secret.changed()
+    fresh = tmp_path / "fresh"
+    fresh.write_text("two")
+    fresh.rename(path)
+    assert secret.changed() and secret.read() == "two"
+    # Mounted Secrets are links to folders that are exchanged.
+    target = tmp_path / "three"
+    target.write_text("two")
+    path.unlink()
+    path.symlink_to(target)
+    assert secret.changed() and secret.read() == "two"
+
+
+def test_a_file_that_cannot_be_read_is_tried_again_at_each_call(tmp_path):
+    path = tmp_path / "key"
+    secret = SecretFile(path)
+    for _ in range(2):
+        with pytest.raises(SettingsError):
+            secret.read()
+    path.write_text("")
+    with pytest.raises(SettingsError):
+        secret.read()
+    path.write_text("there")
+    assert secret.read() == "there"
+    path.unlink()
+    with pytest.raises(SettingsError):
+        secret.read()
+
+
+def test_a_key_without_a_readable_file_is_passed_over_and_none_is_a_clear_error(tmp_path):
+    keys = Keys(tmp_path, 5, 1)
+    keys.paths[0].unlink()
+    assert keys.secrets(4) == {"secret-1": 4}
+    keys.paths[1].unlink()
+    with pytest.raises(Unavailable) as caught:
+        keys.keys.choose(MODEL)
+    assert caught.value.reason == "PROVIDER_KEY_MISSING"
+    keys.paths[0].write_text("back")
+    assert keys.secrets(1) == {"back": 1}
+
+
+def test_a_limited_key_rests_for_its_model_and_all_resting_is_said_with_the_earliest_end(tmp_path):
+    keys = Keys(tmp_path, 1, 1)
+    first, second = keys.both()
+    keys.keys.limited(first, MODEL, 20)
+    assert keys.secrets(3) == {"secret-1": 3} and keys.keys.is_free(MODEL)
+    assert keys.secrets(2, OTHER) == {"secret-0": 1, "secret-1": 1}
+    keys.keys.limited(second, MODEL, 8)
+    assert not keys.keys.is_free(MODEL)
+    with pytest.raises(ResourceExhausted) as caught:
+        keys.keys.choose(MODEL)
+    assert caught.value.reason == "PROVIDER_KEYS_COOLING"
+    assert 0 < caught.value.retry_after_s <= 8
+    assert keys.cooldowns("rate_limited") == 2
+
+
+def test_keys_that_are_all_refused_are_the_meshs_fault_and_not_the_clients_rate(tmp_path):
+    keys = Keys(tmp_path, 1, 1)
+    for key in keys.both():
+        keys.keys.refused(key, MODEL)
+    with pytest.raises(Unavailable) as caught:
+        keys.keys.choose(OTHER)
+    assert caught.value.reason == "PROVIDER_REFUSED_CREDENTIALS"
+    assert caught.value.retry_after_s > 0 and keys.cooldowns("refused") == 2
+
+
+def test_a_rotated_secret_is_used_at_once_though_the_one_before_it_rests(tmp_path):
+    keys = Keys(tmp_path, 1)
+    old = keys.keys.choose(MODEL)
+    keys.keys.refused(old, MODEL)
+    fresh = tmp_path / "fresh"
+    fresh.write_text("rotated")
+    os.replace(fresh, keys.paths[0])
+    assert keys.secrets(1) == {"rotated": 1}
+    keys.keys.refused(old, MODEL)
+    assert keys.secrets(1) == {"rotated": 1}, "a late refusal is of the old one"
+
+
+def test_an_answer_that_uses_the_limit_up_lets_its_key_rest(tmp_path):
+    keys = Keys(tmp_path, 1, 1)
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "30s"}
+    first, second = keys.both()
+    keys.keys.answered(first, MODEL, spent)
+    assert keys.secrets(3) == {"secret-1": 3} and keys.cooldowns("exhausted") == 1
+    keys.keys.answered(second, MODEL, {"x-ratelimit-remaining-requests": "1"})
+    assert keys.secrets(1) == {"secret-1": 1}
