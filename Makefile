@@ -1,6 +1,6 @@
 # InferMesh. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint format proto release-protos lock clean
+.PHONY: help setup demo up down test lint format proto release-protos lock fuzz soak clean
 
 SOURCES := libs services deploy tools benchmarks examples tests
 PACKAGES := $(wildcard libs/*/src services/*/src deploy/*/src)
@@ -51,8 +51,14 @@ release-protos: setup ## make today's contracts the baseline of the breaking che
 lock: setup ## resolve requirements/*.in anew
 	tools/lock
 
+fuzz: setup ## 10,000 made-up bodies on every surface
+	INFERMESH_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest -q -n 2 services/router/tests/integration/test_fuzz_surfaces.py
+
+soak: setup ## half an hour of load and faults; MINUTES=3 for a short one
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
 bench-%: setup ## run a benchmark, for example bench-hops
-	@$(BIN)/python -m benchmarks.$*
+	@$(BIN)/python -m benchmarks.$(subst -,_,$*)
 
 clean: ## remove what was built; the mesh's own state stays
 	rm -rf build .venv .mypy_cache .pytest_cache .hypothesis .coverage*

@@ -4,140 +4,44 @@ Both stand behind an Envoy of the same bootstrap, on the same machine, in the sa
 interleaved and medians reported, so that noise of the machine falls on both.
 """
 
-import contextlib
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-import yaml
-
 import infermesh
-from benchmarks.hops import load
-from benchmarks.hops.profile import hottest
-from benchmarks.report import report
-from infermesh_common.testing.resources import model, resource
-from infermesh_common.testing.servers import free_port
-from infermesh_envoy import descriptor_path, envoy_binary, parameters_from, render
-from infermesh_local import LocalMesh, LocalMeshError, MeshInfo, UpOptions
+from benchmarks import load
+from benchmarks.echo import echo_behind_envoy
+from benchmarks.mesh import MODEL, RunningMesh, mesh_before
+from benchmarks.processes import NotReady
+from benchmarks.profile import hottest, lines_of
+from benchmarks.report import Figure, report
+from benchmarks.target import Target
+from benchmarks.upstream import fixed_upstream
+from infermesh_local import LocalMeshError
 
 ROUNDS = 5
 SECONDS = 4
 PROFILE_SECONDS = 4
-SERVICES = ("router", "cache", "governance", "analytics")
-_MODEL = "fixed"
 _STAGES_OF = 200
 
 
-@contextlib.contextmanager
-def process(*command: str) -> Iterator[None]:
-    """A program that runs while the block does."""
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        running.terminate()
-        running.wait(20)
-
-
-def wait_until(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    """Polls with a deadline."""
-    pause = threading.Event()
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise load.LoadError(f"{what} did not happen within {within_s:.0f} s")
-        pause.wait(0.1)
-
-
-@contextlib.contextmanager
-def echo_behind_envoy(folder: Path) -> Iterator[int]:
-    """The bare echo behind an Envoy of the mesh's own bootstrap; yields the Envoy's port."""
-    port, echo, admin = free_port(), free_port(), free_port()
-    values: dict[str, object] = {
-        "listen_address": "127.0.0.1",
-        "listen_port": port,
-        "admin_address": "127.0.0.1",
-        "admin_port": admin,
-        "cluster_type": "STATIC",
-        "descriptor_path": str(descriptor_path()),
-        "access_log_path": str(folder / "access.log"),
-    }
-    for service in SERVICES:
-        values |= {f"{service}_host": "127.0.0.1", f"{service}_port": echo}
-    config = folder / "envoy.yaml"
-    config.write_text(render(parameters_from(values)))
-    envoy = (str(envoy_binary()), "-c", str(config), "--concurrency", "1", "-l", "error")
-    with (
-        process(sys.executable, "-m", "benchmarks.hops.echo", str(echo)),
-        process(*envoy, "--disable-hot-restart"),
-    ):
-        wait_until(lambda: _answers(port, "echo"), "the echo's first answer")
-        yield port
-
-
-@contextlib.contextmanager
-def mesh_with_responder(folder: Path) -> Iterator[MeshInfo]:
-    """The mesh, with a provider that always answers the same at once."""
-    upstream = free_port()
-    local = LocalMesh(folder)
-    with process(sys.executable, "-m", "benchmarks.hops.responder", str(upstream)):
-        info = local.up(UpOptions(port=free_port()), lambda line: print(f"  {line}"))
-        try:
-            documents = [
-                resource("Provider", "fixed", baseUrl=f"http://127.0.0.1:{upstream}/v1"),
-                model(_MODEL, provider="fixed"),
-            ]
-            (info.resources_dir / "fixed.yaml").write_text(yaml.safe_dump_all(documents))
-            port, key = _public(info), _key(info)
-            wait_until(lambda: _answers(port, key), "the mesh's first answer")
-            yield info
-        finally:
-            local.down(lambda line: None)
-
-
-def _public(info: MeshInfo) -> int:
-    return int(info.url.rpartition(":")[2])
-
-
-def _key(info: MeshInfo) -> str:
-    return info.tenant_key_files["demo"].read_text().strip()
-
-
-def _answers(port: int, key: str) -> bool:
-    try:
-        one = {"connections": 1, "seconds": 1}
-        load.run(port, api_key=key, model=_MODEL, unique=False, seed=0, **one)
-    except load.LoadError:
-        return False
-    return True
-
-
-def measure(echo_port: int, info: MeshInfo) -> dict[str, float]:
+def measure(echo: Target, mesh: Target) -> dict[str, float]:
     """Medians of interleaved rounds."""
-    port, key = _public(info), _key(info)
     rounds: dict[str, list[float]] = {}
     for number in range(ROUNDS):
         for connections in (16, 1):
-            for name, at, unique in (
-                ("echo", echo_port, False),
-                ("hit", port, False),
-                ("miss", port, True),
+            for name, target, unique in (
+                ("echo", echo, False),
+                ("hit", mesh, False),
+                ("miss", mesh, True),
             ):
+                seed = number * 100 + connections
                 done = load.run(
-                    at,
-                    api_key=key,
-                    model=_MODEL,
-                    connections=connections,
-                    seconds=SECONDS,
-                    unique=unique,
-                    seed=number * 100 + connections,
+                    target, connections=connections, seconds=SECONDS, unique=unique, seed=seed
                 )
                 if connections == 16:
                     rounds.setdefault(f"{name}_rps", []).append(done.rps)
@@ -147,18 +51,15 @@ def measure(echo_port: int, info: MeshInfo) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in rounds.items()}
 
 
-def stage_medians(info: MeshInfo) -> dict[str, float]:
+def stage_medians(mesh: RunningMesh) -> dict[str, float]:
     """Median microseconds of each stage of hits and of misses, out of the ledger."""
     samples: dict[str, list[float]] = {}
-    with infermesh.Client(info.url, _key(info)) as client:
+    with infermesh.Client(mesh.info.url, mesh.key) as client:
         for unique in (False, True):
-            one = {"connections": 1, "seconds": 1}
-            load.run(
-                _public(info), api_key=_key(info), model=_MODEL, unique=unique, seed=9999, **one
-            )
+            load.run(mesh.target(), connections=1, seconds=1, unique=unique, seed=9999)
         seen = 0
         for event in client.events(page_size=1000):
-            if event.requested_model != _MODEL or seen > 20 * _STAGES_OF:
+            if event.requested_model != MODEL or seen > 20 * _STAGES_OF:
                 break
             seen += 1
             kind = "hit" if event.decision.cache_status.value == "hit" else "miss"
@@ -169,35 +70,21 @@ def stage_medians(info: MeshInfo) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in sorted(samples.items())}
 
 
-def memory(local: LocalMesh) -> dict[str, float]:
-    """Resident MB (10^6 bytes) of each process."""
-    return {
-        process.name: psutil.Process(process.pid).memory_info().rss / 1e6
-        for process in local.status().processes
-        if process.pid is not None
-    }
-
-
-def print_profile(info: MeshInfo, pids: dict[str, int]) -> None:
+def print_profile(mesh: RunningMesh) -> None:
     """Prints where router and cache spend their time under hits and misses."""
-    port, key = _public(info), _key(info)
+    seconds = PROFILE_SECONDS + 2
     for kind, unique in (("hits", False), ("misses", True)):
-        for service in ("router", "cache"):
-            seconds = PROFILE_SECONDS + 2
-            options = {"connections": 16, "seconds": seconds, "seed": 77_000 + seconds}
+        for seed, service in enumerate(("router", "cache"), 77_000):
             worker = threading.Thread(
-                target=lambda unique=unique, options=options: load.run(
-                    port, api_key=key, model=_MODEL, unique=unique, **options
+                target=lambda unique=unique, seed=seed: load.run(
+                    mesh.target(), connections=16, seconds=seconds, unique=unique, seed=seed
                 )
             )
             worker.start()
-            found = hottest(pids[service], PROFILE_SECONDS, 8)
+            found = hottest(mesh.pids[service], PROFILE_SECONDS, 8)
             worker.join()
-            print(f"\nWhere the {service}'s time goes on {kind} (own share of samples):")
-            for name, share in found:
-                print(f"  {share:5.1f} %  {name}")
-            if not found:
-                print("  py-spy may not look into the process (it needs ptrace)")
+            print(f"\nWhere the {service}'s time goes on {kind} (own and total share of samples):")
+            print("\n".join(lines_of(found)))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -206,15 +93,16 @@ def main(arguments: Sequence[str]) -> int:
         load.require_wrk()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            state = folder / "mesh"
-            with echo_behind_envoy(folder) as echo_port, mesh_with_responder(state) as info:
-                figures: dict[str, float | dict[str, float]] = {**measure(echo_port, info)}
-                local = LocalMesh(state)
-                figures["rss_mb"] = memory(local)
-                figures["stage_us"] = stage_medians(info)
-                processes = local.status().processes
-                print_profile(info, {p.name: p.pid for p in processes if p.pid is not None})
-    except (load.LoadError, LocalMeshError) as error:
+            with (
+                fixed_upstream() as upstream,
+                echo_behind_envoy(folder, upstream.answer()) as echo,
+                mesh_before(upstream, folder / "mesh") as mesh,
+            ):
+                figures: dict[str, Figure] = {**measure(echo, mesh.target())}
+                figures["rss_mb"] = mesh.memory()
+                figures["stage_us"] = stage_medians(mesh)
+                print_profile(mesh)
+    except (load.LoadError, NotReady, LocalMeshError) as error:
         print(error, file=sys.stderr)
         return 2
     report(
@@ -225,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
             "16 connections, p50 at 1; auth, cache and ledger on; echo is a bare grpc.aio service "
             "behind an Envoy of the same bootstrap"
         ),
-        data="one fixed question (hit), a new one each time (miss), a fixed responder upstream",
+        data="one question (hit), new ones (miss), a simulator upstream with one fixed answer",
     )
     print(json.dumps({k: v for k, v in figures.items() if not isinstance(v, dict)}))
     return 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -13,14 +13,23 @@ import orjson
 import pytest
 import yaml
 from google.api import httpbody_pb2
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from redis import Redis
 
 from infermesh.analytics.v1 import events_pb2
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
-from infermesh.router.v1 import inference_pb2_grpc, openai_pb2_grpc, operations_pb2_grpc
-from infermesh_common.context import current
-from infermesh_common.errors import Unavailable
+from infermesh.router.v1 import (
+    anthropic_pb2_grpc,
+    inference_pb2_grpc,
+    openai_pb2_grpc,
+    operations_pb2_grpc,
+)
+from infermesh_common.background import end_tasks
+from infermesh_common.context import bind, current
+from infermesh_common.errors import InfermeshError, Unavailable, to_status
 from infermesh_common.events import EVENT_FIELD, USAGE_STREAM
+from infermesh_common.identity.model import Identity, Role
 from infermesh_common.rpc.pipeline import ServerPipeline
 from infermesh_common.rpc.stages import IdentityGuard
 from infermesh_common.testing.identity import FakeGovernance, bearer
@@ -103,6 +112,50 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
             await self._end(key)
         return cache_pb2.ReleaseLeaseResponse()
 
+    async def PollChanges(
+        self, request: cache_pb2.PollChangesRequest, context: object
+    ) -> cache_pb2.PollChangesResponse:
+        # No lease: every lookup is to be seen here.
+        return cache_pb2.PollChangesResponse(cursor="0-0", all=True)
+
+    async def Exchange(
+        self, request_iterator: AsyncIterator[cache_pb2.ExchangeRequest], context: object
+    ) -> AsyncIterator[cache_pb2.ExchangeResponse]:
+        outcomes: asyncio.Queue[cache_pb2.Outcome] = asyncio.Queue()
+        stream, tasks = current(), set()
+
+        async def serve(operation: cache_pb2.Operation) -> None:
+            identity = Identity(operation.tenant, "internal", Role.SERVICE)
+            bind(replace(stream, identity=identity))
+            outcome = cache_pb2.Outcome(id=operation.id)
+            try:
+                kind = operation.WhichOneof("call")
+                if kind == "lookup":
+                    outcome.lookup.CopyFrom(await self.Lookup(operation.lookup, context))
+                elif kind == "store":
+                    outcome.store.CopyFrom(await self.Store(operation.store, context))
+                elif kind == "renew_lease":
+                    renewed = await self.RenewLease(operation.renew_lease, context)
+                    outcome.renew_lease.CopyFrom(renewed)
+                else:
+                    released = await self.ReleaseLease(operation.release_lease, context)
+                    outcome.release_lease.CopyFrom(released)
+            except InfermeshError as error:
+                outcome.error.CopyFrom(to_status(error))
+            await outcomes.put(outcome)
+
+        async def read() -> None:
+            async for request in request_iterator:
+                for operation in request.operations:
+                    tasks.add(asyncio.create_task(serve(operation)))
+
+        tasks.add(asyncio.create_task(read()))
+        try:
+            while True:
+                yield cache_pb2.ExchangeResponse(outcomes=[await outcomes.get()])
+        finally:
+            await end_tasks(tasks)
+
     async def _end(self, key: tuple[str, bytes]) -> None:
         async with self.changed:
             self.flights.pop(key, None)
@@ -133,6 +186,13 @@ class Reply:
         return [orjson.loads(line.removeprefix("data: ")) for line in lines[:-2]]
 
     @property
+    def named_events(self) -> list[dict[str, object]]:
+        """Events of wires whose events have names."""
+        return [
+            orjson.loads(e.split("\ndata: ", 1)[1]) for e in self.data.decode().split("\n\n")[:-1]
+        ]
+
+    @property
     def text(self) -> str:
         deltas = [c["delta"] for e in self.events for c in e["choices"]]
         return "".join(delta.get("content") or "" for delta in deltas)
@@ -157,12 +217,21 @@ class Mesh:
         return openai_pb2_grpc.OpenAIServiceStub(self.channel)
 
     @property
+    def anthropic(self) -> anthropic_pb2_grpc.AnthropicServiceAsyncStub:
+        return anthropic_pb2_grpc.AnthropicServiceStub(self.channel)
+
+    @property
     def inference(self) -> inference_pb2_grpc.InferenceServiceAsyncStub:
         return inference_pb2_grpc.InferenceServiceStub(self.channel)
 
     @property
     def operations(self) -> operations_pb2_grpc.OperationsServiceAsyncStub:
         return operations_pb2_grpc.OperationsServiceStub(self.channel)
+
+    @staticmethod
+    def body(value: bytes | dict[str, object]) -> httpbody_pb2.HttpBody:
+        data = value if isinstance(value, bytes) else orjson.dumps(value)
+        return httpbody_pb2.HttpBody(data=data)
 
     def metadata(
         self, api_key: str | None = None, headers: dict[str, str] | None = None
@@ -189,8 +258,14 @@ class Mesh:
         headers: dict[str, str] | None = None,
         path: str = "chat",
     ) -> Reply:
-        method = self.openai.CreateChatCompletion if path == "chat" else self.openai.CreateEmbedding
-        call = method(
+        methods = {
+            "chat": self.openai.CreateChatCompletion,
+            "completions": self.openai.CreateCompletion,
+            "embeddings": self.openai.CreateEmbedding,
+            "messages": self.anthropic.CreateMessage,
+            "responses": self.openai.CreateResponse,
+        }
+        call = methods[path](
             httpbody_pb2.HttpBody(data=data),
             metadata=self.metadata(api_key, headers),
             timeout=30,
@@ -274,3 +349,31 @@ async def mesh(
                 yield running
             await server.stop()
     await cache_server.stop(0)
+
+
+@pytest.fixture
+def reason_of() -> Callable[[grpc.aio.AioRpcError], str]:
+    """The stable reason of a failed call."""
+
+    def read(error: grpc.aio.AioRpcError) -> str:
+        status = rpc_status.from_call(error)
+        assert status is not None
+        info = error_details_pb2.ErrorInfo()
+        assert status.details[0].Unpack(info)
+        assert info.domain == "infermesh.dev"
+        return info.reason
+
+    return read
+
+
+@pytest.fixture
+def openai_body() -> Callable[[grpc.aio.AioRpcError], dict[str, object]]:
+    """The error of a failed call as OpenAI's SDKs see it."""
+
+    def read(error: grpc.aio.AioRpcError) -> dict[str, object]:
+        trailers = dict(error.trailing_metadata() or ())
+        body = orjson.loads(trailers["x-infermesh-error"])["error"]
+        assert isinstance(body, dict) and set(body) == {"message", "type", "param", "code"}
+        return body
+
+    return read

@@ -23,6 +23,11 @@ _PAIRS = (
     ("otlp_host", "otlp_port"),
     ("stats_address", "stats_port"),
 )
+# Where a body that is too large goes, by the surface whose shape the error has.
+_REFUSALS = {
+    "openai": "/v1/refusals/large-body",
+    "anthropic": "/v1/refusals/large-message",
+}
 _MAY_BE_ZERO = frozenset({"listen_port", "admin_port", "xff_trusted_hops"})
 
 
@@ -185,14 +190,24 @@ def render(parameters: EnvoyParameters) -> str:
     )
     environment.filters["duration"] = _duration
     environment.filters["grpc_timeout"] = _grpc_timeout
-    scripts = {
-        f"{name}_lua": resources.files("infermesh_envoy").joinpath(f"{name}.lua").read_text()
-        for name in ("openai_error", "refuse_large")
-    }
     template = environment.get_template("bootstrap.yaml.j2")
-    # A request has one script: this one's answer is an error of the OpenAI surface too.
-    scripts["refuse_large_lua"] = scripts["openai_error_lua"] + scripts["refuse_large_lua"]
-    return template.render(p=parameters, **scripts)
+    return template.render(p=parameters, scripts=_scripts())
+
+
+def _scripts() -> dict[str, str]:
+    """The Lua scripts by name. A request has one: the answer to a body that is too large is an
+    error of its surface too."""
+
+    def read(name: str) -> str:
+        return resources.files("infermesh_envoy").joinpath(f"{name}.lua").read_text()
+
+    scripts = {}
+    for surface, refusal in _REFUSALS.items():
+        errors = read(f"{surface}_error") + read("error_body")
+        scripts[f"{surface}_error"] = errors
+        path = f'local REFUSAL = "{refusal}"\n'
+        scripts[f"{surface}_refuse_large"] = errors + path + read("refuse_large")
+    return scripts
 
 
 def _duration(seconds: float) -> str:

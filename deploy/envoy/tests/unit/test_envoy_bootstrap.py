@@ -17,6 +17,8 @@ INTERNAL = {
     "/infermesh.cache.v1.CacheService/Store",
     "/infermesh.cache.v1.CacheService/RenewLease",
     "/infermesh.cache.v1.CacheService/ReleaseLease",
+    "/infermesh.cache.v1.CacheService/PollChanges",
+    "/infermesh.cache.v1.CacheService/Exchange",
     "/infermesh.governance.v1.IdentityService/WatchIdentities",
 }
 
@@ -90,7 +92,7 @@ def test_every_rest_path_of_the_contracts_reaches_its_service(routes: Any, manag
     checked = set()
     for cluster, rpc_path, method in _methods():
         # Reached by the size of the body, whatever its path.
-        if method.name == "RefuseLargeBody":
+        if method.name in ("RefuseLargeBody", "RefuseLargeMessage"):
             continue
         for path in _rest_paths(method):
             assert _route(routes, path, "application/json")["cluster"] == cluster, path
@@ -104,7 +106,16 @@ def test_a_grpc_path_is_nothing_to_other_clients(routes: Any) -> None:
         assert _route(routes, path, "application/json") is None, path
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/responses",
+    ],
+)
 def test_a_stream_has_no_timeout_but_a_longest_duration(routes: Any, path: str) -> None:
     route = _route(routes, path, "application/json")
     assert route["timeout"] == "0s"
@@ -135,7 +146,7 @@ def test_the_filter_chain_is_short_and_in_order(manager: Any) -> None:
     ]
 
 
-def test_lua_runs_on_the_openai_surface_alone(routes: Any, manager: Any) -> None:
+def test_lua_runs_on_the_surfaces_of_sdks_alone(routes: Any, manager: Any) -> None:
     assert "default_source_code" not in manager["http_filters"][1]["typed_config"]
     with_lua = {
         route["match"].get("path") or route["match"].get("path_separated_prefix")
@@ -143,7 +154,14 @@ def test_lua_runs_on_the_openai_surface_alone(routes: Any, manager: Any) -> None
         if "envoy.filters.http.lua" in route.get("typed_per_filter_config", {})
         and "prefix" not in route["match"]
     }
-    assert with_lua == {"/v1/chat/completions", "/v1/embeddings", "/v1/models"}
+    assert with_lua == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/models",
+        "/v1/responses",
+    }
 
 
 def test_nothing_is_retried_at_the_edge(routes: Any, manager: Any) -> None:

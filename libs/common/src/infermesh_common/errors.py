@@ -5,7 +5,7 @@ pipeline maps them on the way out, `from_rpc_error` maps them back in a client.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -132,6 +132,7 @@ class Internal(InfermeshError):
     status_code = grpc.StatusCode.INTERNAL
 
 
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _BY_CODE: dict[grpc.StatusCode, type[InfermeshError]] = {
     kind.status_code: kind
     for kind in (
@@ -177,14 +178,26 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> InfermeshError:
 
     A status without `ErrorInfo` (gRPC's own, or a peer's) gets the code's name as reason.
     """
-    kind = _BY_CODE.get(error.code(), Unavailable)
-    reason, metadata = error.code().name, dict[str, str]()
+    return _from_details(error.code(), error.details() or "", lambda: _details_of(error))
+
+
+def from_status(status: status_pb2.Status) -> InfermeshError:
+    """The domain error behind a `google.rpc.Status`; the reverse of `to_status`."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _from_details(code, status.message, lambda: status.details)
+
+
+def _from_details(
+    code: grpc.StatusCode, message: str, details: Callable[[], Iterable[any_pb2.Any]]
+) -> InfermeshError:
+    kind = _BY_CODE.get(code, Unavailable)
+    reason, metadata = code.name, dict[str, str]()
     retry_after_s, field = None, None
     info = error_details_pb2.ErrorInfo()
     retry = error_details_pb2.RetryInfo()
     bad_request = error_details_pb2.BadRequest()
     try:
-        for detail in _details_of(error):
+        for detail in details():
             if detail.Unpack(info):
                 reason, metadata = info.reason or reason, dict(info.metadata)
             elif detail.Unpack(retry):
@@ -196,7 +209,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> InfermeshError:
         metadata = {**metadata, "details": "malformed"}
     return kind(
         reason,
-        error.details() or error.code().name,
+        message or code.name,
         metadata=metadata,
         retry_after_s=retry_after_s,
         field=field,

@@ -33,7 +33,9 @@ except ValueError:
 worker = threading.Thread(target=lambda: log.info("of_a_thread"))
 worker.start()
 worker.join()
-settings = TelemetrySettings(log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=1.0)
+settings = TelemetrySettings(
+    log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=1.0
+)
 tracing = Tracing("probe", settings, InMemorySpanExporter())
 with tracing.span("work", {{}}) as span, trace.use_span(span):
     log.info("in_a_span")

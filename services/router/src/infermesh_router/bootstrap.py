@@ -3,7 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from infermesh.router.v1 import inference_pb2_grpc, openai_pb2_grpc, operations_pb2_grpc
+from infermesh.router.v1 import (
+    anthropic_pb2_grpc,
+    inference_pb2_grpc,
+    openai_pb2_grpc,
+    operations_pb2_grpc,
+)
 from infermesh_common.background import BackgroundTasks
 from infermesh_common.events import UsageEventPublisher
 from infermesh_common.identity.directory import IdentityDirectory
@@ -15,12 +20,14 @@ from infermesh_common.resources.store import ResourceStore
 from infermesh_common.rpc.health import Health
 from infermesh_common.rpc.kit import ServiceKit, service_kit
 from infermesh_common.rpc.server import GrpcServer
+from infermesh_router.adapters.inbound.anthropic_servicer import AnthropicServicer
+from infermesh_router.adapters.inbound.error_bodies import error_trailers
 from infermesh_router.adapters.inbound.http_bodies import HttpBodies
 from infermesh_router.adapters.inbound.inference_servicer import InferenceServicer
-from infermesh_router.adapters.inbound.openai_errors import error_trailers
 from infermesh_router.adapters.inbound.openai_servicer import OpenAIServicer
 from infermesh_router.adapters.inbound.operations_servicer import OperationsServicer
 from infermesh_router.adapters.outbound.cache_client import GrpcExactCache
+from infermesh_router.adapters.outbound.cache_exchange import CacheExchange
 from infermesh_router.adapters.outbound.entry_changes import GrpcEntryChangeFeed
 from infermesh_router.adapters.outbound.providers.pool import ProviderPool
 from infermesh_router.adapters.outbound.usage_sink import EventUsageSink
@@ -35,7 +42,8 @@ from infermesh_router.settings import RouterSettings
 
 _PACKAGE = "infermesh.router.v1"
 _SERVICES = tuple(
-    f"{_PACKAGE}.{name}" for name in ("InferenceService", "OpenAIService", "OperationsService")
+    f"{_PACKAGE}.{name}"
+    for name in ("AnthropicService", "InferenceService", "OpenAIService", "OperationsService")
 )
 _HEALTH = f"/{_PACKAGE}.OperationsService/GetHealth"
 _METRICS = f"/{_PACKAGE}.OperationsService/GetMetrics"
@@ -111,7 +119,13 @@ async def bootstrap(
                 timeout_ms=near.poll_timeout_ms,
             )
             kit.spawn(NearCacheLease(feed, copies).run(), "near-cache-lease")
-            exact = GrpcExactCache(kit.channels.to(settings.targets.cache), cache, settings.cache)
+            exchange = CacheExchange(
+                kit.channels.to(settings.targets.cache),
+                internal_token=kit.internal_token,
+                streams=settings.cache.streams,
+                renew_after_s=settings.cache.stream_age_ms / 1000,
+            )
+            exact = GrpcExactCache(exchange, cache, settings.cache)
             optimizer = InferenceOptimizer(
                 registry,
                 CacheStage(
@@ -132,6 +146,7 @@ async def bootstrap(
                 await background.drain(settings.server.stop_grace_ms / 1000)
                 await publisher.flush(settings.events.flush_timeout_ms / 1000)
                 await providers.close()
+                await exchange.close()
     finally:
         # After the kit's tasks, which use it.
         await redis.aclose()
@@ -159,6 +174,9 @@ def _server(
     operations = OperationsServicer(health, helpers, kit.metrics, registry)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
         InferenceServicer(optimizer), server.grpc
+    )
+    anthropic_pb2_grpc.add_AnthropicServiceServicer_to_server(
+        AnthropicServicer(bodies), server.grpc
     )
     openai_pb2_grpc.add_OpenAIServiceServicer_to_server(openai, server.grpc)
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server.grpc)

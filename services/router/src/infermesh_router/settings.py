@@ -13,6 +13,8 @@ class CacheStageSettings(Settings):
     lookup_timeout_ms: int
     store_timeout_ms: int
     flight_poll_ms: int
+    streams: int
+    stream_age_ms: int
 
 
 class NearCacheSettings(Settings):

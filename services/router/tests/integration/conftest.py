@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from typing import cast
 
 import orjson
 import pytest
@@ -28,6 +29,9 @@ from infermesh_router.domain.routing import Route
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 MAX_BYTES = 1_000_000
+TELEMETRY = TelemetrySettings(
+    log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=0
+)
 
 
 class RawUpstream:
@@ -76,7 +80,7 @@ class RawUpstream:
                 self.keys.append(fields.get("authorization", "").removeprefix("bearer "))
                 behaviour = self.script.get(body["model"])
                 if behaviour is None:
-                    writer.write(stream_bytes() if body.get("stream") else whole_bytes())
+                    writer.write(self.proper(body))
                 else:
                     await behaviour(reader, writer)
                 await writer.drain()
@@ -86,28 +90,22 @@ class RawUpstream:
             self.open -= 1
             writer.close()
 
+    def proper(self, body: dict[str, object]) -> bytes:
+        """A response that answers `body`."""
+        return self.streamed() if body.get("stream") else self.whole()
 
-def whole_bytes(status: str = "200 OK", body: bytes | None = None, **headers: str) -> bytes:
-    """A response with a body that is complete."""
-    data = orjson.dumps(completion()) if body is None else body
-    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status}\r\n{named}content-length: {len(data)}\r\n\r\n".encode() + data
+    def whole(self, **headers: str) -> bytes:
+        """A response with a whole answer."""
+        data = orjson.dumps(completion())
+        fields = {**headers, "content-length": str(len(data))}
+        named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+        return b"HTTP/1.1 200 OK\r\n" + named.encode() + b"\r\n" + data
 
-
-def head_bytes(status: str = "200 OK") -> bytes:
-    """The head of a response in chunks."""
-    return f"HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
-
-
-def piece_bytes(data: bytes) -> bytes:
-    """One chunk of such a response."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def stream_bytes() -> bytes:
-    """A streamed answer that is complete."""
-    events = [*map(sse, chunks()), b"data: [DONE]\n\n"]
-    return head_bytes() + b"".join(map(piece_bytes, events)) + b"0\r\n\r\n"
+    def streamed(self) -> bytes:
+        """A response with a streamed answer."""
+        events = [*map(sse, chunks()), b"data: [DONE]\n\n"]
+        pieces = b"".join(b"%x\r\n%s\r\n" % (len(event), event) for event in events)
+        return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n"
 
 
 class Models:
@@ -122,14 +120,13 @@ class Models:
             RestRules(first_s=30, refused_s=60, longest_s=300),
             self.metrics,
             self.background,
-            Tracing(
-                "router",
-                TelemetrySettings(log_level="INFO", otlp_endpoint=None, trace_sample_ratio=0),
-            ),
+            Tracing("router", TELEMETRY),
             max_response_bytes=MAX_BYTES,
         )
         self.stage = ModelStage(self.pool, self.metrics, RetryRules(share=1, per_second=10))
         self.decision = Decision("r")
+        # Set once the first content of a stream is there.
+        self.begun = asyncio.Event()
         self.declare()
 
     def declare(self, timeouts: dict[str, int] | None = None, **spec: object) -> None:
@@ -156,10 +153,12 @@ class Models:
         call = ModelCall(request, Route(models, (), "first"), 3, hedge_ms)
         if not stream:
             answer = await self.stage.complete(call, self.registry, self.decision)
-            return str(answer.value["choices"][0]["message"]["content"])  # type: ignore[index]
+            (choice,) = cast(list[dict[str, dict[str, str]]], answer.value["choices"])
+            return choice["message"]["content"]
         text = ""
         async with aclosing(self.stage.stream(call, self.registry, self.decision)) as pieces:
             async for piece in pieces:
+                self.begun.set()
                 for chunk in piece:
                     choices = chunk.value["choices"]
                     assert isinstance(choices, list)

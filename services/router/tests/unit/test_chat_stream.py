@@ -125,3 +125,18 @@ def test_an_answer_is_finished_when_every_choice_is():
 def test_what_is_not_a_chunk_is_refused(chunk):
     with pytest.raises(UnmergeableStream):
         ChatStreamAssembler().add(chunk)
+
+
+def test_chunks_stay_as_they_came():
+    def piece(arguments, logprob):
+        call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": arguments}}
+        logprobs = {"content": [{"logprob": logprob}]}
+        return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "logprobs": logprobs}]}
+
+    assembler, chunks = ChatStreamAssembler(), [piece("{", -1), piece("}", -2)]
+    for chunk in chunks:
+        assembler.add(chunk)
+    assert chunks == [piece("{", -1), piece("}", -2)]
+    choice = assembler.body()["choices"][0]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert choice["logprobs"] == {"content": [{"logprob": -1}, {"logprob": -2}]}

@@ -10,7 +10,7 @@ from infermesh_common.context import RequestContext
 from infermesh_common.errors import InvalidArgument, Unavailable
 from infermesh_common.resources.types import CachePolicySpec
 from infermesh_common.usage import Usage
-from infermesh_router.adapters.inbound.openai_errors import ascii_json, error_trailers
+from infermesh_router.adapters.inbound.error_bodies import ascii_json, error_trailers
 from infermesh_router.adapters.outbound.providers.errors import from_response
 from infermesh_router.domain.cache_control import parse_cache_control
 from infermesh_router.domain.caching import lookup_objection, store_objection

@@ -55,26 +55,36 @@ def test_one_key_alone_and_none_at_all_are_served_as_well(tmp_path):
     assert Keys(tmp_path).secrets(2) == {"": 2}
 
 
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
 def test_a_secret_is_read_again_when_its_file_changes_and_only_then(tmp_path):
-    path = tmp_path / "key"
+    path, clock = tmp_path / "key", Clock()
     path.write_text("one")
-    secret = SecretFile(path)
+    secret = SecretFile(path, clock)
     assert secret.changed() and secret.read() == "one" and not secret.changed()
     fresh = tmp_path / "fresh"
     fresh.write_text("two")
     fresh.rename(path)
-    assert secret.changed() and secret.read() == "two"
+    assert secret.changed() and secret.read() == "one", "it is not looked at all the time"
+    clock.now += 0.2
+    assert secret.read() == "two"
     # Mounted Secrets are links to folders that are exchanged.
-    target = tmp_path / "three"
-    target.write_text("two")
+    target = tmp_path / "target"
+    target.write_text("three")
     path.unlink()
     path.symlink_to(target)
-    assert secret.changed() and secret.read() == "two"
+    secret.forget()
+    assert secret.changed() and secret.read() == "three"
 
 
 def test_a_file_that_cannot_be_read_is_tried_again_at_each_call(tmp_path):
-    path = tmp_path / "key"
-    secret = SecretFile(path)
+    path, clock = tmp_path / "key", Clock()
+    secret = SecretFile(path, clock)
     for _ in range(2):
         with pytest.raises(SettingsError):
             secret.read()
@@ -84,15 +94,20 @@ def test_a_file_that_cannot_be_read_is_tried_again_at_each_call(tmp_path):
     path.write_text("there")
     assert secret.read() == "there"
     path.unlink()
+    clock.now += 0.2
     with pytest.raises(SettingsError):
         secret.read()
 
 
 def test_a_key_without_a_readable_file_is_passed_over_and_none_is_a_clear_error(tmp_path):
     keys = Keys(tmp_path, 5, 1)
-    keys.paths[0].unlink()
-    assert keys.secrets(4) == {"secret-1": 4}
-    keys.paths[1].unlink()
+    for path in keys.paths:
+        path.rename(path.with_suffix(".away"))
+    keys.paths[1].write_text("only")
+    assert keys.secrets(4) == {"only": 4}
+    keys = Keys(tmp_path, 5, 1)
+    for path in keys.paths:
+        path.unlink()
     with pytest.raises(Unavailable) as caught:
         keys.keys.choose(MODEL)
     assert caught.value.reason == "PROVIDER_KEY_MISSING"

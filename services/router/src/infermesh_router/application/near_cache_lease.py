@@ -13,6 +13,7 @@ _log = structlog.get_logger(__name__)
 # Two polls may be lost before the lease is.
 _POLLS_A_LEASE = 3
 _RETRY_S = 0.3
+_SHORTEST_PAUSE_S = 0.05
 
 
 class NearCacheLease:
@@ -41,5 +42,5 @@ class NearCacheLease:
             else:
                 self._copies.renew(changes, asked_at_s)
                 cursor, failing = changes.cursor, False
-                pause_s = changes.lease_s / _POLLS_A_LEASE
+                pause_s = max(_SHORTEST_PAUSE_S, changes.lease_s / _POLLS_A_LEASE)
             await asyncio.sleep(pause_s)

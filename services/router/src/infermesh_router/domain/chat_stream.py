@@ -24,7 +24,7 @@ def _merge(into: dict[str, object], delta: JsonObject) -> None:
         if value is None:
             into.setdefault(name, None)
         elif old is None:
-            into[name] = _indexed(None, value) if isinstance(value, list) else value
+            into[name] = _own(value)
         elif isinstance(old, str) and isinstance(value, str) and name not in _NOT_APPENDED:
             into[name] = old + value
         elif isinstance(old, dict) and isinstance(value, dict):
@@ -33,6 +33,18 @@ def _merge(into: dict[str, object], delta: JsonObject) -> None:
             into[name] = _indexed(old, value)
         else:
             into[name] = value
+
+
+def _own(value: object) -> object:
+    """`value` in containers that later chunks may be merged into: its chunk still has to be
+    written."""
+    if isinstance(value, list):
+        return _indexed(None, value)
+    if isinstance(value, dict):
+        copy: dict[str, object] = {}
+        _merge(copy, value)
+        return copy
+    return value
 
 
 def _indexed(old: list[object] | None, new: list[object]) -> list[object]:

@@ -7,8 +7,8 @@ from infermesh_router.domain.request import JsonObject
 def usage_of(answer: JsonObject) -> Usage | None:
     """Usage in an answer or a final chunk; None when it reports none or nonsense.
 
-    OpenAI's `prompt_tokens` include the cached ones and `completion_tokens` the reasoning ones;
-    here each token is in one bucket.
+    OpenAI's `prompt_tokens` include those read from a cache and those written to one, and
+    `completion_tokens` the reasoning ones; here each token is in one bucket.
     """
     usage = answer.get("usage")
     if not isinstance(usage, dict):
@@ -18,10 +18,12 @@ def usage_of(answer: JsonObject) -> Usage | None:
     if prompt is None or completion is None:
         return None
     cached = _detail(usage, "prompt_tokens_details", "cached_tokens", prompt)
+    written = _detail(usage, "prompt_tokens_details", "cache_write_tokens", prompt - cached)
     reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens", completion)
     return Usage(
-        input_tokens=prompt - cached,
+        input_tokens=prompt - cached - written,
         cached_input_tokens=cached,
+        cache_write_input_tokens=written,
         output_tokens=completion - reasoning,
         reasoning_tokens=reasoning,
     )

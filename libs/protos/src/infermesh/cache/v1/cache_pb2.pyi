@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 from infermesh.common.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
@@ -409,6 +410,162 @@ class InvalidateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InvalidateResponse: _TypeAlias = InvalidateResponse  # noqa: Y015
+
+@_typing.final
+class Operation(_message.Message):
+    """One call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    LOOKUP_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    RENEW_LEASE_FIELD_NUMBER: _builtins.int
+    RELEASE_LEASE_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Chosen by the caller; of one operation under way at a time."""
+    tenant: _builtins.str
+    """The tenant it is about, verified by the caller."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """The caller waits this long for the outcome."""
+
+    @_builtins.property
+    def lookup(self) -> Global___LookupRequest:
+        """As of the RPC."""
+
+    @_builtins.property
+    def store(self) -> Global___StoreRequest:
+        """As of the RPC."""
+
+    @_builtins.property
+    def renew_lease(self) -> Global___RenewLeaseRequest:
+        """As of the RPC."""
+
+    @_builtins.property
+    def release_lease(self) -> Global___ReleaseLeaseRequest:
+        """As of the RPC."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        tenant: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        lookup: Global___LookupRequest | None = ...,
+        store: Global___StoreRequest | None = ...,
+        renew_lease: Global___RenewLeaseRequest | None = ...,
+        release_lease: Global___ReleaseLeaseRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "lookup", b"lookup", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "store", b"store", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "id", b"id", "lookup", b"lookup", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "store", b"store", "tenant", b"tenant", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["lookup", "store", "renew_lease", "release_lease"]  # noqa: Y015
+    _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
+
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class ExchangeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
+        """Begun in this order; they do not wait for each other."""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[Global___Operation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeRequest: _TypeAlias = ExchangeRequest  # noqa: Y015
+
+@_typing.final
+class Outcome(_message.Message):
+    """What came of one operation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LOOKUP_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    RENEW_LEASE_FIELD_NUMBER: _builtins.int
+    RELEASE_LEASE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Of the operation."""
+    @_builtins.property
+    def lookup(self) -> Global___LookupResponse:
+        """As of the RPC."""
+
+    @_builtins.property
+    def store(self) -> Global___StoreResponse:
+        """As of the RPC."""
+
+    @_builtins.property
+    def renew_lease(self) -> Global___RenewLeaseResponse:
+        """As of the RPC."""
+
+    @_builtins.property
+    def release_lease(self) -> Global___ReleaseLeaseResponse:
+        """As of the RPC."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """The error that the RPC would have ended with."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        lookup: Global___LookupResponse | None = ...,
+        store: Global___StoreResponse | None = ...,
+        renew_lease: Global___RenewLeaseResponse | None = ...,
+        release_lease: Global___ReleaseLeaseResponse | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "lookup", b"lookup", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "result", b"result", "store", b"store"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "lookup", b"lookup", "release_lease", b"release_lease", "renew_lease", b"renew_lease", "result", b"result", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["lookup", "store", "renew_lease", "release_lease", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class ExchangeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
+        """In the order in which they were done."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___Outcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeResponse: _TypeAlias = ExchangeResponse  # noqa: Y015
 
 @_typing.final
 class PollChangesRequest(_message.Message):

@@ -61,6 +61,11 @@ class CacheServiceStub:
                 request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
                 response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
                 _registered_method=True)
+        self.Exchange = channel.stream_stream(
+                '/infermesh.cache.v1.CacheService/Exchange',
+                request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExchangeRequest.SerializeToString,
+                response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExchangeResponse.FromString,
+                _registered_method=True)
         self.PollChanges = channel.unary_unary(
                 '/infermesh.cache.v1.CacheService/PollChanges',
                 request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.PollChangesRequest.SerializeToString,
@@ -113,6 +118,14 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Exchange(self, request_iterator, context):
+        """The calls above, many at a time: a stream a router, for an RPC a lookup would cost more than the
+        lookup. For services of the mesh only, which say whose entries each call is about.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PollChanges(self, request, context):
         """What has changed since the last poll, for those who keep copies of entries. For services of the
         mesh only.
@@ -155,6 +168,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Invalidate,
                     request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
                     response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'Exchange': grpc.stream_stream_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExchangeRequest.FromString,
+                    response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExchangeResponse.SerializeToString,
             ),
             'PollChanges': grpc.unary_unary_rpc_method_handler(
                     servicer.PollChanges,
@@ -304,6 +322,33 @@ class CacheService:
             '/infermesh.cache.v1.CacheService/Invalidate',
             infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
             infermesh_dot_cache_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/infermesh.cache.v1.CacheService/Exchange',
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.ExchangeRequest.SerializeToString,
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.ExchangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

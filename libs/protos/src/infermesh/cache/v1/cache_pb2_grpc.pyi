@@ -45,6 +45,10 @@ class CacheServiceStub:
     """Gives a lease up without an answer; one of those who wait leads next."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Removes entries of the caller's tenant."""
+    Exchange: _grpc.StreamStreamMultiCallable[_cache_pb2.ExchangeRequest, _cache_pb2.ExchangeResponse]
+    """The calls above, many at a time: a stream a router, for an RPC a lookup would cost more than the
+    lookup. For services of the mesh only, which say whose entries each call is about.
+    """
     PollChanges: _grpc.UnaryUnaryMultiCallable[_cache_pb2.PollChangesRequest, _cache_pb2.PollChangesResponse]
     """What has changed since the last poll, for those who keep copies of entries. For services of the
     mesh only.
@@ -69,6 +73,10 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Gives a lease up without an answer; one of those who wait leads next."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Removes entries of the caller's tenant."""
+    Exchange: _aio.StreamStreamMultiCallable[_cache_pb2.ExchangeRequest, _cache_pb2.ExchangeResponse]  # type: ignore[assignment]
+    """The calls above, many at a time: a stream a router, for an RPC a lookup would cost more than the
+    lookup. For services of the mesh only, which say whose entries each call is about.
+    """
     PollChanges: _aio.UnaryUnaryMultiCallable[_cache_pb2.PollChangesRequest, _cache_pb2.PollChangesResponse]  # type: ignore[assignment]
     """What has changed since the last poll, for those who keep copies of entries. For services of the
     mesh only.
@@ -120,6 +128,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
         """Removes entries of the caller's tenant."""
+
+    @_abc_1.abstractmethod
+    def Exchange(
+        self,
+        request_iterator: _MaybeAsyncIterator[_cache_pb2.ExchangeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cache_pb2.ExchangeResponse], _abc.AsyncIterator[_cache_pb2.ExchangeResponse]]:
+        """The calls above, many at a time: a stream a router, for an RPC a lookup would cost more than the
+        lookup. For services of the mesh only, which say whose entries each call is about.
+        """
 
     @_abc_1.abstractmethod
     def PollChanges(

@@ -1,20 +1,16 @@
 """`CacheService` over gRPC."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
-from infermesh_cache.adapters.inbound.messages import (
-    answer_of,
-    cursor_of,
-    lookup_query,
-    lookup_response,
-    selector_of,
-    token_of,
-    ttl_ms_of,
-)
-from infermesh_cache.application.cache import Cache, outcome_name
+from infermesh_cache.adapters.inbound.exchange import Exchange
+from infermesh_cache.adapters.inbound.messages import cursor_of, selector_of
+from infermesh_cache.adapters.inbound.operations import Operations
+from infermesh_cache.application.cache import Cache
 from infermesh_common.context import current
 from infermesh_common.identity.model import Role
 
@@ -22,6 +18,7 @@ SERVICE = "infermesh.cache.v1.CacheService"
 """Full name of the service."""
 ROLES = {
     f"/{SERVICE}/Invalidate": frozenset({Role.ADMIN, Role.OPERATOR, Role.SERVICE}),
+    f"/{SERVICE}/Exchange": frozenset({Role.SERVICE}),
     f"/{SERVICE}/PollChanges": frozenset({Role.SERVICE}),
 }
 """Methods that are not for every caller."""
@@ -39,57 +36,41 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     def __init__(self, cache: Cache, *, copy_lease_ms: int) -> None:
         self._cache = cache
+        self._operations = Operations(cache)
         self._copy_lease_ms = copy_lease_ms
 
     async def Lookup(
         self, request: cache_pb2.LookupRequest, context: Context
     ) -> cache_pb2.LookupResponse:
         """See the contract."""
-        call = current()
-        outcome = await self._cache.lookup(call.caller().tenant, lookup_query(request))
-        call.log_fields["outcome"] = outcome_name(outcome)
-        return lookup_response(outcome)
+        return await self._operations.lookup(current().caller().tenant, request)
 
     async def Store(
         self, request: cache_pb2.StoreRequest, context: Context
     ) -> cache_pb2.StoreResponse:
         """See the contract."""
-        call = current()
-        stored = await self._cache.store(
-            call.caller().tenant,
-            request.fingerprint,
-            answer_of(request.entry),
-            token=token_of(request.lease_token, required=False),
-            ttl_ms=ttl_ms_of(request),
-        )
-        call.log_fields["outcome"] = stored.reason.lower() or "stored"
-        return cache_pb2.StoreResponse(
-            stored=not stored.reason, reason=stored.reason, version=stored.version
-        )
+        return await self._operations.store(current().caller().tenant, request)
 
     async def RenewLease(
         self, request: cache_pb2.RenewLeaseRequest, context: Context
     ) -> cache_pb2.RenewLeaseResponse:
         """See the contract."""
-        call = current()
-        held = await self._cache.renew(
-            call.caller().tenant,
-            request.fingerprint,
-            token_of(request.lease_token, required=True),
-        )
-        call.log_fields["outcome"] = "held" if held else "lost"
-        return cache_pb2.RenewLeaseResponse(held=held)
+        return await self._operations.renew_lease(current().caller().tenant, request)
 
     async def ReleaseLease(
         self, request: cache_pb2.ReleaseLeaseRequest, context: Context
     ) -> cache_pb2.ReleaseLeaseResponse:
         """See the contract."""
-        await self._cache.release(
-            current().caller().tenant,
-            request.fingerprint,
-            token_of(request.lease_token, required=True),
-        )
-        return cache_pb2.ReleaseLeaseResponse()
+        return await self._operations.release_lease(current().caller().tenant, request)
+
+    async def Exchange(
+        self, request_iterator: AsyncIterator[cache_pb2.ExchangeRequest], context: Context
+    ) -> AsyncIterator[cache_pb2.ExchangeResponse]:
+        """See the contract."""
+        responses = Exchange(self._operations, current()).serve(request_iterator)
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
 
     async def Invalidate(
         self, request: cache_pb2.InvalidateRequest, context: Context

@@ -81,15 +81,14 @@ class RedisEntryStore:
         lease: Lease | None = None,
     ) -> Hit | Lease | InFlight | Miss:
         """See `EntryStore.find`. What cannot be decoded counts as absent and is removed."""
-        if max_age_us is None:
-            # A hit costs Redis a tenth of what a script does; a miss can afford both.
+        if max_age_us is None and lease is None:
+            # Costs Redis a tenth of what the script does.
             value = await self._guarded(lambda: self._redis.get(slot.entry_key))
             if value is not None:
                 entry = await self._open(slot, _bytes(value))
                 if entry is not None and entry.create_time_us >= not_before_us:
                     return Hit(entry)
-            if lease is None:
-                return _ABSENT
+            return _ABSENT
         return await self._find_or_lease(slot, max_age_us, not_before_us, lease)
 
     async def _find_or_lease(

@@ -25,6 +25,9 @@ _TASK, _TAGS = "x-infermesh-task", "x-infermesh-tags"
 # What a request is read from besides its body.
 _HEADERS = (_TASK, _TAGS, HEADER)
 _MEMO_BYTES = 8 * 1024 * 1024
+# What nests deeper is refused by the encoder, and answers may quote a request a little deeper.
+_SPARE_LEVELS = 8
+_MANY_LEVELS = 200
 Context = grpc.aio.ServicerContext[httpbody_pb2.HttpBody, httpbody_pb2.HttpBody]
 
 
@@ -81,6 +84,7 @@ class HttpBodies:
     def _read(self, wire: Wire, data: bytes, metadata: Mapping[str, str]) -> ReadRequest:
         body = self._parse(data)
         asked = wire.read(body)
+        _check_depth(data, asked.body)
         inference = InferenceRequest(
             surface=wire.surface,
             wire=wire.name,
@@ -111,6 +115,25 @@ class HttpBodies:
         return InvalidArgument(
             "REQUEST_TOO_LARGE", f"The body is larger than {self._max_request_bytes} bytes."
         )
+
+
+def _check_depth(data: bytes, body: JsonObject) -> None:
+    """Whether `body`, which was made of `data`, can be written as JSON again.
+
+    Raises:
+        InvalidArgument: REQUEST_NOT_CANONICAL.
+    """
+    if data.count(b"[") + data.count(b"{") < _MANY_LEVELS:
+        return
+    wrapped: object = body
+    for _ in range(_SPARE_LEVELS):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError as error:
+        raise InvalidArgument(
+            "REQUEST_NOT_CANONICAL", "The request is nested too deeply."
+        ) from error
 
 
 def _written(writer: AnswerWriter, part: Part) -> bytes:

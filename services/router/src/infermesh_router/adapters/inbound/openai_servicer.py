@@ -15,9 +15,12 @@ from infermesh_common.resources.types import Model
 from infermesh_router.adapters.inbound.http_bodies import JSON, Context, HttpBodies
 from infermesh_router.domain.registry import ModelRegistry
 from infermesh_router.domain.request import AUTO
+from infermesh_router.domain.surfaces.completions import CompletionsWire
 from infermesh_router.domain.surfaces.openai import ChatWire, EmbeddingsWire
+from infermesh_router.domain.surfaces.responses.wire import ResponsesWire
 
 _CHAT, _EMBEDDINGS = ChatWire(), EmbeddingsWire()
+_COMPLETIONS, _RESPONSES = CompletionsWire(), ResponsesWire()
 
 
 class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
@@ -45,6 +48,22 @@ class OpenAIServicer(openai_pb2_grpc.OpenAIServiceServicer):
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """`POST /v1/embeddings`."""
         async with aclosing(self._bodies.serve(_EMBEDDINGS, request, current(), context)) as parts:
+            async for part in parts:
+                yield part
+
+    async def CreateCompletion(
+        self, request: httpbody_pb2.HttpBody, context: Context
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        """`POST /v1/completions`."""
+        async with aclosing(self._bodies.serve(_COMPLETIONS, request, current(), context)) as parts:
+            async for part in parts:
+                yield part
+
+    async def CreateResponse(
+        self, request: httpbody_pb2.HttpBody, context: Context
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        """`POST /v1/responses`."""
+        async with aclosing(self._bodies.serve(_RESPONSES, request, current(), context)) as parts:
             async for part in parts:
                 yield part
 

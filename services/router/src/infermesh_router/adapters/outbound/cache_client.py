@@ -2,34 +2,31 @@
 
 import time
 
-import grpc
 from google.protobuf import duration_pb2
 
-from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
-from infermesh_common.context import time_budget_s
-from infermesh_common.errors import from_rpc_error
+from infermesh.cache.v1 import cache_pb2
+from infermesh_common.context import current, time_budget_s
+from infermesh_common.errors import DeadlineExceeded
 from infermesh_common.resilience import Dependency
-from infermesh_common.rpc.client import outgoing_metadata
-from infermesh_common.usage import Usage, usage_from_proto, usage_to_proto
+from infermesh_common.usage import Usage, fill_usage, usage_from_proto
+from infermesh_router.adapters.outbound.cache_exchange import CacheExchange
 from infermesh_router.ports import CachedAnswer, Leased, Missed, NewEntry
 from infermesh_router.settings import CacheStageSettings
 
-_FAILURES = (grpc.aio.AioRpcError,)
-
 
 class GrpcExactCache:
-    """Implements `ExactCache` over gRPC; the caller's own key says whose entries they are.
+    """Implements `ExactCache` over gRPC; the verified caller says whose entries they are.
 
     Args:
-        channel: channel to the cache service.
+        exchange: streams to the cache service.
         dependency: its breaker and bulkhead.
         settings: time-outs.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, dependency: Dependency, settings: CacheStageSettings
+        self, exchange: CacheExchange, dependency: Dependency, settings: CacheStageSettings
     ) -> None:
-        self._stub = cache_pb2_grpc.CacheServiceStub(channel)
+        self._exchange = exchange
         self._dependency = dependency
         self._settings = settings
 
@@ -37,21 +34,15 @@ class GrpcExactCache:
         self, fingerprint: bytes, *, max_age_s: int | None, single_flight: bool, wait_ms: int
     ) -> CachedAnswer | Leased | Missed:
         """See `ExactCache.lookup`."""
-        request = cache_pb2.LookupRequest(
-            fingerprint=fingerprint,
-            max_age=None if max_age_s is None else duration_pb2.Duration(seconds=max_age_s),
-            single_flight=single_flight,
-        )
+        operation = _operation()
+        asked = operation.lookup
+        asked.fingerprint = fingerprint
+        asked.single_flight = single_flight
+        if max_age_s is not None:
+            asked.max_age.CopyFrom(duration_pb2.Duration(seconds=max_age_s))
         if wait_ms:
-            request.wait.FromMilliseconds(wait_ms)
-        timeout_ms = self._settings.lookup_timeout_ms + wait_ms
-        response = await self._dependency.call(
-            lambda: self._stub.Lookup(
-                request, timeout=time_budget_s(timeout_ms), metadata=outgoing_metadata()
-            ),
-            timeout_ms=timeout_ms,
-            failures=_FAILURES,
-        )
+            asked.wait.FromMilliseconds(wait_ms)
+        response = (await self._ask(operation, self._settings.lookup_timeout_ms + wait_ms)).lookup
         outcome = response.WhichOneof("outcome")
         if outcome == "hit":
             return _answer(response.hit, response.shared)
@@ -61,53 +52,49 @@ class GrpcExactCache:
 
     async def store(self, fingerprint: bytes, lease_token: str, entry: NewEntry) -> str:
         """See `ExactCache.store`."""
-        request = cache_pb2.StoreRequest(
-            fingerprint=fingerprint,
-            lease_token=lease_token,
-            entry=cache_pb2.Entry(
-                body=entry.body,
-                model=entry.model,
-                provider=entry.provider,
-                usage=None if entry.usage is None else usage_to_proto(entry.usage),
-                tags=entry.tags,
-            ),
-            ttl=duration_pb2.Duration(seconds=entry.ttl_s),
-        )
-        timeout_ms = self._settings.store_timeout_ms
-        response = await self._dependency.call(
-            lambda: self._stub.Store(
-                request, timeout=time_budget_s(timeout_ms), metadata=outgoing_metadata()
-            ),
-            timeout_ms=timeout_ms,
-            failures=_FAILURES,
-        )
+        operation = _operation()
+        offered = operation.store
+        offered.fingerprint = fingerprint
+        offered.lease_token = lease_token
+        offered.ttl.seconds = entry.ttl_s
+        offered.entry.body = entry.body
+        offered.entry.model = entry.model
+        offered.entry.provider = entry.provider
+        offered.entry.tags.extend(entry.tags)
+        if entry.usage is not None:
+            offered.entry.usage.SetInParent()
+            fill_usage(offered.entry.usage, entry.usage)
+        response = (await self._ask(operation, self._settings.store_timeout_ms)).store
         return "" if response.stored else response.reason
 
     async def renew(self, fingerprint: bytes, lease_token: str) -> bool:
         """See `ExactCache.renew`."""
-        request = cache_pb2.RenewLeaseRequest(fingerprint=fingerprint, lease_token=lease_token)
-        try:
-            response = await self._stub.RenewLease(
-                request,
-                timeout=time_budget_s(self._settings.lookup_timeout_ms),
-                metadata=outgoing_metadata(),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        return response.held
+        operation = _operation()
+        operation.renew_lease.fingerprint = fingerprint
+        operation.renew_lease.lease_token = lease_token
+        return (await self._ask(operation, self._settings.lookup_timeout_ms)).renew_lease.held
 
     async def release(self, fingerprint: bytes, lease_token: str) -> None:
         """See `ExactCache.release`."""
-        request = cache_pb2.ReleaseLeaseRequest(fingerprint=fingerprint, lease_token=lease_token)
+        operation = _operation()
+        operation.release_lease.fingerprint = fingerprint
+        operation.release_lease.lease_token = lease_token
+        # Also when the request's own time is up: others wait for the lease.
         try:
-            await self._stub.ReleaseLease(
-                request,
-                # Also when the request's own time is up: others wait for the lease.
-                timeout=self._settings.lookup_timeout_ms / 1000,
-                metadata=outgoing_metadata(),
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            await self._exchange.ask(operation, self._settings.lookup_timeout_ms / 1000)
+        except TimeoutError as error:
+            raise DeadlineExceeded("CACHE_TIMEOUT", "The cache took too long.") from error
+
+    async def _ask(self, operation: cache_pb2.Operation, timeout_ms: int) -> cache_pb2.Outcome:
+        return await self._dependency.call(
+            lambda: self._exchange.ask(operation, time_budget_s(timeout_ms)),
+            timeout_ms=timeout_ms,
+            failures=(),
+        )
+
+
+def _operation() -> cache_pb2.Operation:
+    return cache_pb2.Operation(tenant=current().caller().tenant)
 
 
 def _answer(entry: cache_pb2.Entry, shared: bool) -> CachedAnswer:

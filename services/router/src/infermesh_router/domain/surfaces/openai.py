@@ -70,10 +70,6 @@ class ChatWire:
         usage = isinstance(options, dict) and bool(options.get("include_usage"))
         return ChatWriter(include_usage=usage)
 
-    def error(self, error: InfermeshError) -> JsonObject:
-        """See `Wire.error`."""
-        return openai_error(error)
-
 
 class EmbeddingsWire:
     """Implements `Wire`: `POST /v1/embeddings`."""
@@ -89,10 +85,6 @@ class EmbeddingsWire:
     def writer(self, body: JsonObject) -> ChatWriter:
         """See `Wire.writer`."""
         return ChatWriter(include_usage=False)
-
-    def error(self, error: InfermeshError) -> JsonObject:
-        """See `Wire.error`."""
-        return openai_error(error)
 
 
 def _is_usage_only(chunk: JsonObject) -> bool:

@@ -60,6 +60,3 @@ class Wire(Protocol):
 
     def writer(self, body: JsonObject) -> AnswerWriter:
         """For the answer to `body`, which `read` has accepted."""
-
-    def error(self, error: InfermeshError) -> JsonObject:
-        """The body that tells of an error before the answer began."""

@@ -2,8 +2,6 @@
 
 import sqlite3
 
-from psycopg import DataError
-from psycopg import Error as PostgresError
 from sqlalchemy.exc import DBAPIError
 
 # Classes of SQLSTATE that blame the content of a statement: data exception, integrity constraint
@@ -19,12 +17,17 @@ def refuses_content(error: DBAPIError) -> bool:
     again for ever than put aside because a table was locked, missing or read-only.
     """
     cause = error.orig
-    if isinstance(cause, PostgresError):
-        if cause.sqlstate is None:
-            # The driver itself could not encode a value.
-            return isinstance(cause, DataError)
-        return cause.sqlstate.startswith(_CONTENT_CLASSES)
-    return isinstance(cause, (sqlite3.IntegrityError, sqlite3.DataError))
+    if isinstance(cause, sqlite3.Error):
+        return isinstance(cause, (sqlite3.IntegrityError, sqlite3.DataError))
+    # Not loaded where the database is SQLite: it takes several megabytes.
+    import psycopg
+
+    if not isinstance(cause, psycopg.Error):
+        return False
+    if cause.sqlstate is None:
+        # The driver itself could not encode a value.
+        return isinstance(cause, psycopg.DataError)
+    return cause.sqlstate.startswith(_CONTENT_CLASSES)
 
 
 def describe(error: Exception) -> str:

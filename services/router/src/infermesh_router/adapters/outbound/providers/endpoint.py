@@ -28,6 +28,8 @@ from infermesh_router.domain.sse import EventTooLarge
 from infermesh_router.ports import Attempt
 
 T = TypeVar("T")
+# Shorter parts of a key are no secret, and words of every other message.
+_SHORTEST_SECRET_CHARS = 8
 
 
 class _KeyRefused(Exception):
@@ -258,7 +260,7 @@ class ProviderEndpoint:
     async def _refusal(
         self, response: http.Response, key: Key, model: Model, attempt: Attempt
     ) -> Exception:
-        data = await http.read_error(response)
+        data = _without(key.secret, await http.read_error(response))
         error = self._dialect.error(self.provider.name, response.status, response.headers, data)
         if error.retry_after_s is None:
             error.retry_after_s = refusal_s(response.headers, time.time())
@@ -300,3 +302,11 @@ class ProviderEndpoint:
 
     def _too_large(self) -> InfermeshError:
         return self._failed("PROVIDER_ANSWER_TOO_LARGE", "sent too large an answer")
+
+
+def _without(secret: str, data: bytes) -> bytes:
+    """What a provider says of a request, in case it repeats the key: the client is told."""
+    for part in (secret, *secret.split(":")):
+        if len(part) >= _SHORTEST_SECRET_CHARS:
+            data = data.replace(part.encode(), b"[key]")
+    return data

@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from infermesh_router.domain.resilience.key_ring import KeyRing, RestRules, Why
 
 _log = structlog.get_logger(__name__)
 _Signature = tuple[int, int, int]
+_LOOK_EVERY_S = 0.1
 
 
 class Key(NamedTuple):
@@ -35,36 +36,48 @@ class Key(NamedTuple):
 class SecretFile:
     """A secret that is read again when its file has changed.
 
-    Looking whether it has takes a tenth of the time of reading it, which every call would pay.
+    Every call asks for it. Reading the file each time would cost a call a tenth more, and looking
+    whether it has changed a thirtieth: so that is done once in a while.
 
     Args:
         path: of the file; a link may lead to another one later, as in mounted Secrets.
+        clock: seconds that only grow.
 
     Attributes:
         text: what was read last.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
         self.text = ""
         self._signature: _Signature | None = None
+        self._look_at = 0.0
 
     def changed(self) -> bool:
-        """Whether `read` would read the file."""
+        """Whether the file is another one than was read."""
         return self._now() != self._signature
 
     def read(self) -> str:
-        """The secret.
+        """The secret, as it was a tenth of a second ago or later.
 
         Raises:
             SettingsError: the file cannot be read or is empty.
         """
+        now = self._clock()
+        if now < self._look_at and self._signature is not None:
+            return self.text
         signature = self._now()
         if signature is None or signature != self._signature:
             self._signature = None
             self.text = read_secret(self._path)
             self._signature = signature
+        self._look_at = now + _LOOK_EVERY_S
         return self.text
+
+    def forget(self) -> None:
+        """The next `read` looks at the file."""
+        self._look_at = 0.0
 
     def _now(self) -> _Signature | None:
         try:
@@ -151,6 +164,7 @@ class ProviderKeys:
         for key in self._ring.rested:
             if self._files and self._files[key].changed():
                 self._ring.forget(key)
+                self._files[key].forget()
 
     def _secret(self, key: int) -> str | None:
         """None when the file cannot be read: told once, until it can."""

@@ -1,6 +1,7 @@
 """OpenAI's wire: OpenAI, Azure deployments, Mistral, vLLM, Ollama, OpenRouter, local servers.
 
-Source: OpenAI API reference, "Chat" and "Embeddings".
+Source: OpenAI API reference, "Chat" and "Embeddings". What servers of this family do otherwise is
+in `docs/providers.md`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from infermesh_common.errors import InfermeshError
 from infermesh_common.resources.types import Model, ProviderSpec
 from infermesh_router.adapters.outbound.providers.dialect import Call
 from infermesh_router.adapters.outbound.providers.errors import from_response
+from infermesh_router.adapters.outbound.providers.openai_answer import ChunkReader, read_answer
+from infermesh_router.adapters.outbound.providers.openai_request import without_extensions
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
 from infermesh_router.domain.sse import EventDecoder
@@ -20,11 +23,13 @@ _DONE = b"[DONE]"
 
 
 class OpenAIDialect:
-    """Implements `Dialect`; bodies are passed on as they are, the model's name apart."""
+    """Implements `Dialect`; bodies are passed on as they are, but for the model's name and for
+    extensions that others than OpenAI have given them."""
 
     def call(self, model: Model, surface: Surface, body: JsonObject, *, stream: bool) -> Call:
         """See `Dialect.call`."""
-        sent = {**body, "model": model.spec.upstream_model}
+        sent = without_extensions(body) if surface is Surface.CHAT else {**body}
+        sent["model"] = model.spec.upstream_model
         if stream:
             # The ledger needs the usage, whether or not the client wants to see it.
             options = body.get("stream_options")
@@ -42,7 +47,7 @@ class OpenAIDialect:
 
     def answer(self, surface: Surface, body: JsonObject, data: bytes) -> Answer:
         """See `Dialect.answer`."""
-        return Answer(data)
+        return read_answer(surface, Answer(data))
 
     def stream(self, body: JsonObject, max_event_bytes: int) -> "OpenAIStream":
         """See `Dialect.stream`."""
@@ -60,14 +65,15 @@ class OpenAIStream:
 
     def __init__(self, max_event_bytes: int) -> None:
         self._decoder = EventDecoder(max_event_bytes)
+        self._reader = ChunkReader()
         self.ended = False
 
     def feed(self, piece: bytes) -> list[Chunk]:
         """See `AnswerStream.feed`."""
         chunks: list[Chunk] = []
         for data in self._decoder.feed(piece):
-            if data == _DONE:
+            if data.rstrip() == _DONE:
                 self.ended = True
                 break
-            chunks.append(Chunk(data))
+            chunks.append(self._reader.read(Chunk(data)))
         return chunks

@@ -1,0 +1,1 @@
+"""Which HTTP client the router calls providers with: the candidates, measured alike."""

@@ -1,0 +1,1 @@
+"""Anthropic's Messages wire. Source: Anthropic API reference, "Messages", "Streaming messages"."""

@@ -1,0 +1,1 @@
+"""OpenAI's Responses wire, without its state. Source: OpenAI API reference, "Responses"."""

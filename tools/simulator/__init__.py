@@ -1,0 +1,1 @@
+"""A provider of models that answers, fails and counts as a script says."""
