@@ -25,6 +25,9 @@ from infermesh_common.testing.upstream import ScriptedUpstream
 from infermesh_local import LocalMesh, MeshInfo, UpOptions
 from infermesh_local.layout import StateLayout
 
+# Models for limits of the rate: a model rests after one.
+LIMITED = ("limited-whole", "limited-stream")
+
 
 class RunningMesh:
     """A mesh and ways to use and to break it."""
@@ -177,7 +180,7 @@ def mesh(
     info = local.up(UpOptions(port=free_port()), print)
     documents = [
         resource("Provider", "scripted", baseUrl=_upstream.base_url),
-        model("scripted", provider="scripted", price="1"),
+        *(model(name, provider="scripted", price="1") for name in ("scripted", *LIMITED)),
     ]
     (info.resources_dir / "scripted.yaml").write_text(yaml.safe_dump_all(documents))
     running = RunningMesh(local, info)

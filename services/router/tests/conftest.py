@@ -147,7 +147,9 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
         async def read() -> None:
             async for request in request_iterator:
                 for operation in request.operations:
-                    tasks.add(asyncio.create_task(serve(operation)))
+                    task = asyncio.create_task(serve(operation))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
 
         tasks.add(asyncio.create_task(read()))
         try:

@@ -73,7 +73,8 @@ def test_only_requests_for_which_the_rest_holds_are_counted() -> None:
     rules = Rules(script_of({"model": "gpt-4o", "nth": 2}))
     other = Ask("chat", "o1", "hello")
     found = [
-        rules.rule("openai", "/", ask, lambda name: "") is not None for ask in (ASK, other, other, ASK, ASK)
+        rules.rule("openai", "/", ask, lambda name: "") is not None
+        for ask in (ASK, other, other, ASK, ASK)
     ]
     assert found == [False, False, False, True, False]
 

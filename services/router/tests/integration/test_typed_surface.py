@@ -184,7 +184,7 @@ async def test_an_answer_that_is_no_completion_is_a_clear_error(mesh):
     mesh.upstream.handler = nonsense
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await infer(mesh, prompt="x")
-    assert reason(caught.value) == "PROVIDER_ANSWER_INVALID"
+    assert reason(caught.value) == "PROVIDER_STREAM_BROKEN"
 
 
 async def test_health_needs_no_key_and_tells_what_is_missing(mesh):

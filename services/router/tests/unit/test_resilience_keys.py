@@ -143,13 +143,19 @@ def test_keys_that_are_all_refused_are_the_meshs_fault_and_not_the_clients_rate(
 def test_a_rotated_secret_is_used_at_once_though_the_one_before_it_rests(tmp_path):
     keys = Keys(tmp_path, 1)
     old = keys.keys.choose(MODEL)
-    keys.keys.refused(old, MODEL)
+    keys.keys.limited(old, MODEL, 600)
     fresh = tmp_path / "fresh"
     fresh.write_text("rotated")
     os.replace(fresh, keys.paths[0])
     assert keys.secrets(1) == {"rotated": 1}
-    keys.keys.refused(old, MODEL)
+    keys.keys.limited(old, MODEL, 600)
     assert keys.secrets(1) == {"rotated": 1}, "a late refusal is of the old one"
+
+
+def test_an_only_key_that_is_refused_is_tried_again_by_the_next_request(tmp_path):
+    keys = Keys(tmp_path, 1)
+    assert not keys.keys.refused(keys.keys.choose(MODEL), MODEL)
+    assert keys.secrets(1) == {"secret-0": 1}
 
 
 def test_an_answer_that_uses_the_limit_up_lets_its_key_rest(tmp_path):

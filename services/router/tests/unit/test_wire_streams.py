@@ -300,13 +300,13 @@ def test_a_message_that_fails_ends_with_an_error_and_without_a_stop() -> None:
     writer = MessageWriter("m")
     data = writer.chunks([Chunk(value=chunk({"content": "Par"}))])
     data += writer.failure(Unavailable("PROVIDER_STREAM_BROKEN", "It broke."))
-    told = list(events(data))
-    assert told[-1]["error"] == {
+    seen = list(events(data))
+    assert seen[-1]["error"] == {
         "type": "api_error",
         "message": "It broke.",
         "details": {"error_code": "provider_stream_broken"},
     }
-    assert "message_stop" not in [event["type"] for event in told]
+    assert "message_stop" not in [event["type"] for event in seen]
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -315,10 +315,44 @@ def test_a_response_that_fails_ends_as_failed(begun: bool) -> None:
     data = writer.chunks([Chunk(value=chunk({"content": "Par"}))]) if begun else b""
     data += writer.failure(Unavailable("PROVIDER_STREAM_BROKEN", "It broke."))
     state: ResponseStreamState[object] = ResponseStreamState(input_tools=omit, text_format=omit)
-    told = []
+    fired = []
     for value in events(data):
-        told += state.handle_event(OPENAI_EVENTS.validate_python(value, strict=True))
-    assert told[-1].type == "response.failed"
-    assert told[-1].response.status == "failed"
-    assert told[-1].response.error.code == "server_error"
-    assert "response.completed" not in [event.type for event in told]
+        fired += state.handle_event(OPENAI_EVENTS.validate_python(value, strict=True))
+    assert fired[-1].type == "response.failed"
+    assert fired[-1].response.status == "failed"
+    assert fired[-1].response.error.code == "server_error"
+    assert "response.completed" not in [event.type for event in fired]
+
+
+def told(*deltas: dict[str, object], finish: str = "stop") -> Message:
+    chunks = [*map(chunk, deltas), chunk({}, finish_reason=finish)]
+    return as_message(streamed(MessageWriter("m"), chunks))
+
+
+def calling(arguments: str, **more: object) -> dict[str, object]:
+    return {"tool_calls": [{"index": 0, **more, "function": {"name": "f", "arguments": arguments}}]}
+
+
+def test_arguments_that_only_look_complete_are_waited_for() -> None:
+    message = told(calling('{"a":{}', id="c"), {"content": "so"}, calling("}"))
+    assert [block.type for block in message.content] == ["tool_use", "text"]
+    assert message.content[0].input == {"a": {}}
+
+
+def test_what_waits_for_a_call_that_was_cut_off_is_told_at_the_end() -> None:
+    message = told(calling('{"a":', id="c"), {"content": "so"}, finish="length")
+    assert [block.type for block in message.content] == ["tool_use", "text"]
+    assert message.stop_reason == "max_tokens"
+
+
+@pytest.mark.parametrize("told_again", ["hm, so", ""])
+def test_reasoning_that_is_signed_afterwards_is_one_block(told_again: str) -> None:
+    signed = {"type": "thinking", "thinking": told_again, "signature": "by me"}
+    message = told(
+        {"reasoning_content": "hm, "},
+        {"reasoning_content": "so"},
+        {"thinking_blocks": [signed]},
+        {"content": "x"},
+    )
+    thought, text = message.content
+    assert (thought.thinking, thought.signature, text.text) == ("hm, so", "by me", "x")

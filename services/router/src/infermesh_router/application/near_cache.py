@@ -1,9 +1,9 @@
 """Copies of cache entries in this process: a hit without a hop.
 
 A copy is served only under a lease: the cache service was asked what has changed, and answered,
-less than the lease ago, counted from the moment of asking. An invalidation returns only after that time.
-So no copy is served after an invalidation has returned, whatever the network does meanwhile; when
-the cache service cannot be asked, copies are not served at all.
+less than the lease ago, counted from the moment of asking. An invalidation returns only after that
+time. So no copy is served after an invalidation has returned, whatever the network does meanwhile;
+when the cache service cannot be asked, copies are not served at all.
 """
 
 import time

@@ -9,11 +9,12 @@ import orjson
 from infermesh_common.errors import InfermeshError
 from infermesh_common.resources.types import Model, ProviderSpec
 from infermesh_router.adapters.outbound.providers.bedrock_answer import read_answer
-from infermesh_router.adapters.outbound.providers.bedrock_request import PROTOCOL, request_body
+from infermesh_router.adapters.outbound.providers.bedrock_content import PROTOCOL
+from infermesh_router.adapters.outbound.providers.bedrock_errors import error_of
+from infermesh_router.adapters.outbound.providers.bedrock_request import request_body
 from infermesh_router.adapters.outbound.providers.bedrock_signing import proof
 from infermesh_router.adapters.outbound.providers.bedrock_stream import BedrockStream
 from infermesh_router.adapters.outbound.providers.dialect import Call
-from infermesh_router.adapters.outbound.providers.errors import from_response
 from infermesh_router.adapters.outbound.providers.parameters import unsupported
 from infermesh_router.domain.answer import Answer
 from infermesh_router.domain.request import JsonObject, Surface
@@ -48,4 +49,4 @@ class BedrockDialect:
         self, provider: str, status: int, headers: Mapping[str, str], data: bytes
     ) -> InfermeshError:
         """See `Dialect.error`."""
-        return from_response(provider, status, headers, data)
+        return error_of(provider, status, headers, data)

@@ -5,6 +5,7 @@ import uuid
 
 import orjson
 
+from infermesh_router.adapters.outbound.providers.errors import reported
 from infermesh_router.domain.answer import Answer, Payload, broken
 from infermesh_router.domain.request import JsonObject
 
@@ -17,13 +18,15 @@ _FINISH = {
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
 }
+_FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
+"""Reasons of answers that are none: the API could not read what the model wrote."""
 
 
 def read_answer(body: JsonObject, data: bytes) -> Answer:
     """A response to `body` as a chat completion.
 
     Raises:
-        Unavailable: PROVIDER_STREAM_BROKEN, it is none.
+        Unavailable: PROVIDER_STREAM_BROKEN, it is none; PROVIDER_FAILED, it is a failure.
     """
     value = Payload(data).value
     output = value.get("output")
@@ -57,11 +60,13 @@ def ending(value: JsonObject) -> dict[str, object]:
     such an answer is not cached.
 
     Raises:
-        Unavailable: PROVIDER_STREAM_BROKEN, it does not say.
+        Unavailable: PROVIDER_STREAM_BROKEN, it does not say; PROVIDER_FAILED, it is a failure's.
     """
     reason = value.get("stopReason")
     if not isinstance(reason, str):
         raise broken("the provider's answer has not ended")
+    if reason in _FAILED:
+        raise reported({"message": reason, "code": reason})
     return {"finish_reason": _FINISH.get(reason, reason)}
 
 

@@ -8,10 +8,13 @@ from infermesh_common.errors import InvalidArgument
 from infermesh_common.resources.types import ModelSpec
 from infermesh_router.adapters.outbound.providers.anthropic_content import Block
 from infermesh_router.adapters.outbound.providers.anthropic_messages import conversation
+from infermesh_router.adapters.outbound.providers.bedrock_content import (
+    PROTOCOL,
+    Contents,
+    cache_point,
+)
 from infermesh_router.adapters.outbound.providers.parameters import refuse_others, unsupported
 from infermesh_router.domain.request import JsonObject
-
-PROTOCOL = "Bedrock Converse"
 
 _TRANSLATED = frozenset(
     {
@@ -30,7 +33,6 @@ _TRANSLATED = frozenset(
     }
 )
 _CHOICES: dict[str, dict[str, object]] = {"auto": {"auto": {}}, "required": {"any": {}}}
-_IMAGE_FORMATS = frozenset({"png", "jpeg", "gif", "webp"})
 EFFORTS: dict[str, str | None] = {
     "none": None,
     "minimal": "low",
@@ -41,7 +43,6 @@ EFFORTS: dict[str, str | None] = {
     "max": "max",
 }
 """How hard to think, by OpenAI's words for it; None is not at all."""
-_CACHE_POINT: Block = {"cachePoint": {"type": "default"}}
 
 
 def request_body(spec: ModelSpec, body: JsonObject) -> dict[str, object]:
@@ -108,52 +109,11 @@ def _conversation(body: JsonObject) -> tuple[list[Block], list[Block]]:
         if error.reason == "UNSUPPORTED_PARAMETER":
             raise unsupported(error.field or "messages", PROTOCOL) from error
         raise
-    return _blocks(system), [
-        {"role": turn["role"], "content": _blocks(cast(list[Block], turn["content"]))}
+    contents = Contents()
+    return contents.blocks(system), [
+        {"role": turn["role"], "content": contents.blocks(cast(list[Block], turn["content"]))}
         for turn in turns
     ]
-
-
-def _blocks(blocks: list[Block]) -> list[Block]:
-    sent: list[Block] = []
-    for block in blocks:
-        sent.append(_block(block))
-        if block.get("cache_control") is not None:
-            sent.append(_CACHE_POINT)
-    return sent
-
-
-def _block(block: Block) -> Block:
-    kind = block["type"]
-    if kind == "text":
-        return {"text": block["text"]}
-    if kind == "image":
-        return {"image": _image(cast(Block, block["source"]))}
-    if kind == "document":
-        source = cast(Block, block["source"])
-        name = block.get("title") or "document"
-        return {"document": {"format": "pdf", "name": name, "source": {"bytes": source["data"]}}}
-    if kind == "tool_use":
-        use = {"toolUseId": block["id"], "name": block["name"], "input": block["input"]}
-        return {"toolUse": use}
-    if kind == "tool_result":
-        content = _blocks(cast(list[Block], block.get("content") or []))
-        return {"toolResult": {"toolUseId": block["tool_use_id"], "content": content}}
-    if kind == "thinking":
-        thought = {"text": block.get("thinking"), "signature": block.get("signature")}
-        return {"reasoningContent": {"reasoningText": thought}}
-    if kind == "redacted_thinking":
-        return {"reasoningContent": {"redactedContent": block.get("data")}}
-    raise unsupported("messages", PROTOCOL)
-
-
-def _image(source: Block) -> Block:
-    if source["type"] != "base64":
-        raise unsupported("messages", PROTOCOL, f"{PROTOCOL} takes images as data URLs only.")
-    kind = str(source["media_type"]).removeprefix("image/")
-    if kind not in _IMAGE_FORMATS:
-        raise unsupported("messages", PROTOCOL, f"{PROTOCOL} has no images of that type.")
-    return {"format": kind, "source": {"bytes": source["data"]}}
 
 
 def _inference(spec: ModelSpec, body: JsonObject) -> dict[str, object]:
@@ -189,8 +149,8 @@ def _tools(body: JsonObject, turns: list[Block]) -> dict[str, object]:
     sent: list[Block] = []
     for number, tool in enumerate(tools):
         sent.append({"toolSpec": _tool(tool, f"tools[{number}]")})
-        if isinstance(tool, dict) and tool.get("cache_control") is not None:
-            sent.append(_CACHE_POINT)
+        if isinstance(tool, dict):
+            sent += cache_point(tool.get("cache_control"))
     return {"tools": sent} | ({} if choice is None else {"toolChoice": _choice(choice)})
 
 

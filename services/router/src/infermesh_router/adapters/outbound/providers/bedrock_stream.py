@@ -69,8 +69,12 @@ class BedrockStream:
         return chunks
 
     def _read(self, message: "EventStreamMessage") -> list[Chunk]:
-        payload = Payload(message.payload).value
         headers = cast(Mapping[str, str], message.headers)
+        if headers.get(":message-type") == "error":
+            # Of the connection, not of the API: there is no payload.
+            said = {"message": headers.get(":error-message"), "code": headers.get(":error-code")}
+            raise reported(said)
+        payload = Payload(message.payload).value
         if headers.get(":message-type") != "event":
             kind = headers.get(":exception-type")
             if kind == _THROTTLED:

@@ -269,8 +269,7 @@ class ProviderEndpoint:
             error.retry_after_s = error.retry_after_s or wait_s
             attempt.repeatable = self._keys.is_free(model)
         elif error.reason == "PROVIDER_REFUSED_CREDENTIALS":
-            self._keys.refused(key, model)
-            attempt.repeatable = self._keys.is_free(model)
+            attempt.repeatable = self._keys.refused(key, model)
             return _KeyRefused(error)
         return error
 

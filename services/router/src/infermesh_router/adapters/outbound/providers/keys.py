@@ -140,9 +140,16 @@ class ProviderKeys:
         """A call was refused for its rate. Returns the seconds for which the key rests."""
         return self._rest(key, model, Why.RATE_LIMITED, stated_s)
 
-    def refused(self, key: Key, model: Model) -> None:
-        """The key itself was refused."""
+    def refused(self, key: Key, model: Model) -> bool:
+        """The key itself was refused. Returns whether another one is free.
+
+        An only key does not rest: there is nothing to prefer to it, and a provider that refuses
+        one request so would be out of reach for all the others.
+        """
+        if len(self._calls) == 1:
+            return False
         self._rest(key, model, Why.REFUSED, None)
+        return self.is_free(model)
 
     def _rest(self, key: Key, model: Model, why: Why, stated_s: float | None) -> float:
         if self._files and self._files[key.place].text != key.secret:
