@@ -165,7 +165,7 @@ class ProviderEndpoint:
             started = _Started(response, answer, [], 0)
             while True:
                 try:
-                    piece = await response.content.readany()
+                    piece = await http.next_piece(response)
                 except http.FAILURES as error:
                     raise self._broken_off() from error
                 fresh = self._feed(started, piece)
@@ -202,7 +202,7 @@ class ProviderEndpoint:
             if piece := response.content.read_nowait():
                 return piece
             async with asyncio.timeout(left_s):
-                return await response.content.readany()
+                return await http.next_piece(response)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 "PROVIDER_TIMEOUT", f"The provider {self.provider.name} took too long."

@@ -92,6 +92,19 @@ class ProviderHttp:
         return url, str(url)
 
 
+async def next_piece(response: Response) -> bytes:
+    """What comes next of a body; nothing at its end.
+
+    Raises:
+        FAILURES: it broke off.
+    """
+    try:
+        return await response.content.readany()
+    except RuntimeError as error:
+        # What aiohttp says of a connection that it has closed itself, as after a chunk of no size.
+        raise aiohttp.ClientPayloadError(str(error)) from error
+
+
 async def read_whole(response: Response, limit_bytes: int) -> bytes:
     """The whole body; its connection is free for the next call.
 
@@ -102,7 +115,7 @@ async def read_whole(response: Response, limit_bytes: int) -> bytes:
     try:
         pieces: list[bytes] = []
         size = 0
-        while piece := await response.content.readany():
+        while piece := await next_piece(response):
             size += len(piece)
             if size > limit_bytes:
                 raise TooLarge
@@ -120,7 +133,7 @@ async def read_error(response: Response) -> bytes:
     try:
         async with asyncio.timeout(_LONGEST_WAIT_FOR_ERROR_BODY_S):
             while len(data) < _LONGEST_ERROR_BODY_BYTES:
-                if not (piece := await response.content.readany()):
+                if not (piece := await next_piece(response)):
                     break
                 data += piece
     except (TimeoutError, *FAILURES):

@@ -1,0 +1,1 @@
+"""Half an hour of load and faults, after which every request and every cent is accounted for."""
