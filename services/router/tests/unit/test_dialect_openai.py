@@ -71,6 +71,19 @@ def test_a_body_is_passed_on_as_it_is_but_for_the_models_name():
     assert body["model"] == "mine"
 
 
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [({"max_tokens": 7}, 7), ({"max_tokens": 7, "max_completion_tokens": 5}, 5)],
+)
+def test_a_reasoning_model_is_given_its_limit_under_the_name_that_it_takes(body, limit):
+    thinker = parse(model("m", capabilities=["chat", "reasoning"]), "test")
+    call = DIALECT.call(thinker, Surface.CHAT, {"messages": [], **body}, stream=False)
+    told = orjson.loads(call.body)
+    assert told["max_completion_tokens"] == limit
+    assert "max_tokens" not in told
+    assert sent({"messages": [], **body})["max_tokens"] == 7
+
+
 def test_embeddings_are_passed_on_as_they_are():
     body = {"input": ["a", "b"], "dimensions": 8, "encoding_format": "base64"}
     call = DIALECT.call(MODEL, Surface.EMBEDDINGS, body, stream=False)

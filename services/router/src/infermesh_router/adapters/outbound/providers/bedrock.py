@@ -10,6 +10,7 @@ from infermesh_common.errors import InfermeshError
 from infermesh_common.resources.types import Model, ProviderSpec
 from infermesh_router.adapters.outbound.providers.bedrock_answer import read_answer
 from infermesh_router.adapters.outbound.providers.bedrock_content import PROTOCOL
+from infermesh_router.adapters.outbound.providers.bedrock_credentials import OwnCredentials
 from infermesh_router.adapters.outbound.providers.bedrock_errors import error_of
 from infermesh_router.adapters.outbound.providers.bedrock_request import request_body
 from infermesh_router.adapters.outbound.providers.bedrock_signing import proof
@@ -21,7 +22,19 @@ from infermesh_router.domain.request import JsonObject, Surface
 
 
 class BedrockDialect:
-    """Implements `Dialect`."""
+    """Implements `Dialect` and `CredentialSource`.
+
+    Args:
+        own: credentials of the place where the process runs.
+    """
+
+    def __init__(self, own: OwnCredentials | None = None) -> None:
+        self._own = own or OwnCredentials()
+
+    async def credentials(self, secret: str) -> str:
+        """See `CredentialSource.credentials`."""
+        await self._own.load()
+        return secret or await self._own.secret()
 
     def call(self, model: Model, surface: Surface, body: JsonObject, *, stream: bool) -> Call:
         """See `Dialect.call`."""

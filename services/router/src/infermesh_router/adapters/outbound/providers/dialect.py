@@ -6,7 +6,7 @@ Requests and answers on this side are in OpenAI's chat form, with the extensions
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from infermesh_common.errors import InfermeshError
 from infermesh_common.resources.types import Model, ProviderSpec
@@ -74,3 +74,15 @@ class Dialect(Protocol):
         self, provider: str, status: int, headers: Mapping[str, str], data: bytes
     ) -> InfermeshError:
         """The error that a response with a status of 300 or more stands for."""
+
+
+@runtime_checkable
+class CredentialSource(Protocol):
+    """What a dialect is besides, where proving who calls takes more than a computation."""
+
+    async def credentials(self, secret: str) -> str:
+        """The secret for `headers`: the given one, or what is found where that is empty.
+
+        Raises:
+            Unavailable: PROVIDER_KEY_MISSING.
+        """

@@ -18,7 +18,12 @@ from infermesh_common.resilience import Dependency
 from infermesh_common.resources.types import Model, Provider, ProviderSpec
 from infermesh_common.telemetry.tracing import Tracing
 from infermesh_router.adapters.outbound.providers import http
-from infermesh_router.adapters.outbound.providers.dialect import AnswerStream, Call, Dialect
+from infermesh_router.adapters.outbound.providers.dialect import (
+    AnswerStream,
+    Call,
+    CredentialSource,
+    Dialect,
+)
 from infermesh_router.adapters.outbound.providers.keys import Key, ProviderKeys
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
@@ -81,6 +86,7 @@ class ProviderEndpoint:
         self.provider = provider
         self._spec: ProviderSpec = provider.spec
         self._dialect = dialect
+        self._source = dialect if isinstance(dialect, CredentialSource) else None
         self._dependency = dependency
         self._keys = keys
         self._tracing = tracing
@@ -234,9 +240,9 @@ class ProviderEndpoint:
         """The response, once its status is known to be good."""
         try:
             key = self._keys.choose(model)
+            proof = await self._proof(call, key.secret)
         except InfermeshError as error:
             raise _KeyRefused(error) from None
-        proof = self._proof(call, key.secret)
         attempt.called = True
         try:
             response = await self._http.post(call, proof)
@@ -251,8 +257,10 @@ class ProviderEndpoint:
             return response
         raise await self._refusal(response, key, model, attempt)
 
-    def _proof(self, call: Call, secret: str) -> Mapping[str, str]:
+    async def _proof(self, call: Call, secret: str) -> Mapping[str, str]:
         """Headers that prove who calls; none where the resource names no key."""
+        if self._source is not None:
+            secret = await self._source.credentials(secret)
         if not secret:
             return {}
         return self._dialect.headers(self._spec, self._http.url(call), call, secret)

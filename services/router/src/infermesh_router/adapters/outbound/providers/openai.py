@@ -30,6 +30,10 @@ class OpenAIDialect:
         """See `Dialect.call`."""
         sent = without_extensions(body) if surface is Surface.CHAT else {**body}
         sent["model"] = model.spec.upstream_model
+        if "reasoning" in model.spec.capabilities and "max_tokens" in sent:
+            # OpenAI's reasoning models refuse the older name, which other surfaces and wires use.
+            limit = sent.pop("max_tokens")
+            sent.setdefault("max_completion_tokens", limit)
         if stream:
             # The ledger needs the usage, whether or not the client wants to see it.
             options = body.get("stream_options")
