@@ -56,6 +56,7 @@ def figures(result: Result) -> dict[str, Figure]:
         "faults": sum(result.faults.values()),
         "slowest_s": outcomes.slowest_s,
         "generator_late_s": result.late_s,
+        "held_back_s": result.held_back_s,
     }
     for name, trend in result.trends.items():
         found[f"{name}_rss_mb"] = trend.rss_mb

@@ -74,6 +74,7 @@ class Result:
         faults: how often each struck.
         verdicts: of every invariant.
         late_s: how late the sending of a request was at most.
+        held_back_s: how long there were too many unanswered to send more.
         spent: US dollars in the ledger.
     """
 
@@ -85,6 +86,7 @@ class Result:
     faults: Mapping[str, int]
     verdicts: Sequence[Verdict]
     late_s: float
+    held_back_s: float
     spent: str
 
 
@@ -96,6 +98,7 @@ class _Loaded:
     sampler: Sampler
     before: Mapping[str, int]
     late_s: float
+    held_back_s: float
 
 
 def run(soak: Soak) -> Result:
@@ -132,6 +135,7 @@ def run(soak: Soak) -> Result:
         _struck(counts),
         verdicts,
         loaded.late_s,
+        loaded.held_back_s,
         f"{books.total:f}",
     )
 
@@ -161,7 +165,8 @@ async def _under_load(soak: Soak) -> _Loaded:
         with Sampler(mesh.pids) as sampler:
             outcomes = await load.run(rate, soak.minutes * 60)
     soak.failing.load(healthy())
-    return _Loaded(saturation, rate, outcomes, sampler, before, load.most_late_s)
+    late_s, held_back_s = load.most_late_s, load.held_back_s
+    return _Loaded(saturation, rate, outcomes, sampler, before, late_s, held_back_s)
 
 
 @contextlib.asynccontextmanager
