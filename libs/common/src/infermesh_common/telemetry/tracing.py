@@ -2,22 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import grpc
 from opentelemetry import trace
-from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
-from opentelemetry.instrumentation.grpc.filters import negate, service_prefix
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from infermesh_common.settings import TelemetrySettings
 from infermesh_common.telemetry.registry import SPAN_ATTRIBUTES
 
-# Retries included; a collector that is away must not hold up the end of a service for long.
-_EXPORT_TIMEOUT_S = 2.0
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from infermesh_common.telemetry.exporting import SpanExport
 
 
 class UndeclaredAttribute(Exception):
@@ -34,34 +30,22 @@ class Tracing:
     """
 
     def __init__(
-        self, service: str, settings: TelemetrySettings, exporter: SpanExporter | None = None
+        self, service: str, settings: TelemetrySettings, exporter: "SpanExporter | None" = None
     ) -> None:
-        self._provider: TracerProvider | None = None
-        if exporter is None and settings.otlp_endpoint is not None:
-            insecure = not settings.otlp_endpoint.startswith("https://")
-            exporter = OTLPSpanExporter(
-                endpoint=settings.otlp_endpoint, insecure=insecure, timeout=_EXPORT_TIMEOUT_S
-            )
-        if exporter is not None:
-            self._provider = TracerProvider(
-                resource=Resource.create({"service.name": f"infermesh-{service}"}),
-                sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
-            )
-            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._export: "SpanExport | None" = None
+        if exporter is not None or settings.otlp_endpoint is not None:
+            from infermesh_common.telemetry.exporting import SpanExport, collector
+
+            to = exporter or collector(settings.otlp_endpoint or "")
+            self._export = SpanExport(service, to, settings.trace_sample_ratio)
 
     def server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """What a server needs to continue its callers' traces."""
-        if self._provider is None:
-            return []
-        # Health and Reflection abort streams in ways the instrumentation does not survive.
-        watched = negate(service_prefix("grpc."))
-        return [aio_server_interceptor(tracer_provider=self._provider, filter_=watched)]
+        return self._export.server_interceptors() if self._export else []
 
     def client_interceptors(self) -> list[grpc.aio.ClientInterceptor]:
         """What a channel needs to hand the trace on; one interceptor per arity."""
-        if self._provider is None:
-            return []
-        return list(aio_client_interceptors(tracer_provider=self._provider))
+        return self._export.client_interceptors() if self._export else []
 
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, str | int | float]) -> Iterator[trace.Span]:
@@ -72,11 +56,10 @@ class Tracing:
             UndeclaredAttribute: an attribute is not in the registry, whether traces are on or not.
         """
         check_attributes(attributes)
-        if self._provider is None:
+        if self._export is None:
             yield trace.INVALID_SPAN
             return
-        tracer = self._provider.get_tracer("infermesh")
-        span = tracer.start_span(name, attributes=dict(attributes))
+        span = self._export.tracer.start_span(name, attributes=dict(attributes))
         try:
             yield span
         except Exception as error:
@@ -88,8 +71,8 @@ class Tracing:
 
     def close(self) -> None:
         """Flushes what has not been exported."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        if self._export is not None:
+            self._export.close()
 
 
 def check_attributes(attributes: Mapping[str, str | int | float]) -> None:
