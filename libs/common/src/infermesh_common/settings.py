@@ -4,8 +4,8 @@ A field has no default in code: what a deployment decides stands in `defaults.ya
 settings of each service, and those files are what local mode and the chart start from.
 
 Order, later wins: infermesh_common/defaults.yaml, <service>/defaults.yaml, the `common` and the
-`<service>` section of the file that INFERMESH_CONFIG names, environment variables
-INFERMESH_<SERVICE>__<FIELD>[__<SUBFIELD>].
+`<service>` section of the file that INFERMESH_CONFIG names (when it is a directory: of every *.yaml
+in it, in order of their names), environment variables INFERMESH_<SERVICE>__<FIELD>[__<SUBFIELD>].
 """
 
 import os
@@ -155,8 +155,19 @@ def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
+def _read_path(path: Path, service: str) -> dict[str, Any]:
+    """What the file, or the files in the directory, of the deployment say for `service`."""
+    if not path.is_dir():
+        return _read_file(path, service)
+    if not (files := sorted(path.glob("*.yaml"))):
+        raise SettingsError(f"INFERMESH_CONFIG names {path}: there is no *.yaml in it")
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, _read_file(file, service))
+    return merged
+
+
 def _read_file(path: Path, service: str) -> dict[str, Any]:
-    """What the file of the deployment says for `service`."""
     try:
         file = _read(path.read_text("utf-8"), str(path))
     except OSError as error:
@@ -183,7 +194,7 @@ def load_settings(
         text = resources.files(package).joinpath("defaults.yaml").read_text("utf-8")
         merged = _merge(merged, _read(text, f"defaults of {package}"))
     if path := environment.get("INFERMESH_CONFIG"):
-        merged = _merge(merged, _read_file(Path(path), service))
+        merged = _merge(merged, _read_path(Path(path), service))
     merged = _merge(merged, _from_environment(service, environment))
     try:
         return kind.model_validate(merged)

@@ -156,7 +156,8 @@ def test_a_file_that_is_no_yaml_is_named_without_quoting_it(tmp_path: Path, text
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.yaml", tmp_path):
+    (tmp_path / "a folder.yaml").mkdir()
+    for path in (tmp_path / "missing.yaml", tmp_path / "a folder.yaml"):
         with pytest.raises(SettingsError, match=f"INFERMESH_CONFIG names {path}: "):
             load_settings(ProbeSettings, "probe", environment={"INFERMESH_CONFIG": str(path)})
     (tmp_path / "latin").write_bytes(b"common: \xff")
@@ -164,6 +165,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_settings(
             ProbeSettings, "probe", environment={"INFERMESH_CONFIG": str(tmp_path / "latin")}
         )
+
+
+def test_of_a_directory_every_yaml_counts_and_later_names_override(tmp_path: Path) -> None:
+    files = {
+        "10-base.yaml": {"common": deployment(), "probe": {"greeting": "first"}},
+        "90-own.yaml": {"probe": {"greeting": "last"}},
+        "notes.txt": {"probe": {"greeting": "none"}},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    loaded = load_settings(ProbeSettings, "probe", environment={"INFERMESH_CONFIG": str(tmp_path)})
+    assert loaded.greeting == "last"
+    assert loaded.redis.url == deployment()["redis"]["url"]
 
 
 def test_a_variable_that_is_no_yaml_is_named_without_its_value(tmp_path: Path) -> None:
