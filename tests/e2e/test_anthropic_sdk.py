@@ -53,14 +53,9 @@ def test_either_header_holds_the_key_and_neither_goes_to_the_provider(mesh, upst
     assert len(upstream.requests) == 2
     assert mesh.key() not in str(upstream.headers) + str(upstream.requests)
     deadline = time.monotonic() + 20
-    while "CreateMessage" not in (logs := everything_logged(mesh)):
+    while "CreateMessage" not in (logs := mesh.logs()):
         assert time.monotonic() < deadline, "the router has not logged the request"
     assert mesh.key() not in logs
-
-
-def everything_logged(mesh) -> str:
-    folder = mesh.info.state_dir
-    return "".join(path.read_text("utf-8", "replace") for path in folder.rglob("*.log"))
 
 
 def test_headers_and_ids_are_those_of_chat_and_of_the_sdk(mesh, upstream, unique):
