@@ -13,7 +13,7 @@ from benchmarks.processes import NotReady, wait_until
 from benchmarks.soak.books import Verdict, compare, read_books, written
 from benchmarks.soak.load import Load, Outcomes, Questions, client_of, saturate
 from benchmarks.soak.provider import Provider
-from benchmarks.soak.samples import Sample, Sampler, Trend, trend
+from benchmarks.soak.samples import POOLED, Sample, Sampler, Trend, trend
 from benchmarks.soak.scripts import (
     OF_CONNECTIONS,
     REFUSES_S,
@@ -34,8 +34,6 @@ SATURATION_S = 10.0
 FILL_REQUESTS = 3000
 """All different: what the mesh keeps of requests is full then, and does not look like a leak."""
 _SETTLE_S = 120.0
-# Of services that keep connections for a while: a lookup of names, a channel that is renewed.
-_MORE_DESCRIPTORS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,7 @@ def _of_descriptors(before: Mapping[str, int], after: Mapping[str, int]) -> list
     return [
         Verdict(
             f"{name} has no more files open than before",
-            after[name] <= before[name] + _MORE_DESCRIPTORS,
+            after[name] <= before[name] + POOLED,
             f"{before[name]} before, {after[name]} after",
         )
         for name in before

@@ -54,7 +54,7 @@ def test_a_line_has_its_slope_and_no_margin() -> None:
 
 
 def test_files_that_stay_open_are_found_and_bursts_are_not() -> None:
-    leaking = samples(3, lambda _: 100, lambda minute: 30 + round(4 * minute))
+    leaking = samples(3, lambda _: 100, lambda minute: 30 + round(40 * minute))
     assert trend(leaking).leaks_descriptors
     drawn = random.Random(0)
     bursts = samples(3, lambda _: 100, lambda _: 30 + drawn.choice((0, 0, 2, 50)))
