@@ -1,8 +1,8 @@
 """Where promtool is: in the PATH, else taken out of Debian's package, without installing it.
 
-`python tools/promtool.py check rules FILE...` runs it. No package of Python carries it; where it can
-neither be found nor be fetched the check is left out with a sentence, and the rules' expressions are
-still parsed by the chart's own tests.
+`python -m tools.promtool check rules FILE...` runs it. No package of Python carries it; where it
+can neither be found nor be fetched the check is left out with a sentence. The rules' expressions
+are parsed by the chart's own tests all the same.
 """
 
 import shutil

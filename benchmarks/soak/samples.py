@@ -16,8 +16,8 @@ _BLOCKS = 9
 # One-sided 95 % of Student's t with `_BLOCKS` - 2 degrees of freedom.
 _T = 1.895
 POOLED = 32
-"""Connections that bounded pools of a process may add when a machine that stalls makes more requests
-overlap than before. What leaks with a kind of request or fault comes by the hundred."""
+"""Connections that bounded pools of a process may add when a machine that stalls makes more
+requests overlap. What leaks with a kind of request or fault comes by the hundred."""
 MB = 1e6
 
 
