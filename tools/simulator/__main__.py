@@ -12,13 +12,14 @@ import uvloop
 
 from tools.simulator.replay import ReplayError
 from tools.simulator.script import ScriptError, read_script
-from tools.simulator.server import simulator
+from tools.simulator.server import HOST, simulator
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.simulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--control-port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--host", default=HOST, help="address; loopback when it is not said")
     parser.add_argument("--latency-ms", type=float, default=0, help="before each answer")
     parser.add_argument("--script", type=Path, help="YAML or JSON")
     parser.add_argument("--replay", type=Path, help="folder with recorded outcomes")
@@ -38,6 +39,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         journal=arguments.journal,
         port=arguments.port,
         control_port=arguments.control_port,
+        host=arguments.host,
     ) as running:
         ports = {"port": running.port, "control_port": running.control_port, "pid": os.getpid()}
         print(orjson.dumps(ports).decode(), flush=True)

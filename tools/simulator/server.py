@@ -44,6 +44,7 @@ class Simulator:
         self._counts = Counts(deque(maxlen=journal))
         self._script = self._with_latency(script)
         self._service = Service(self._engine(), self._counts, self._control)
+        self._host = HOST
         self._listener: asyncio.Server | None = None
         self._control_listener: asyncio.Server | None = None
         self.port = 0
@@ -85,19 +86,20 @@ class Simulator:
             # Only a new connection can fail as one.
             self._close(lambda connection: connection.faulty and connection.idle)
 
-    async def start(self, port: int, control_port: int) -> None:
+    async def start(self, port: int, control_port: int, host: str = HOST) -> None:
         """Listens; a port of 0 is any free one.
 
         Raises:
             OSError: a port is taken.
         """
-        bound = _bound(port)
+        self._host = host
+        bound = _bound(host, port)
         self.port = bound.getsockname()[1]
         if self._refuses:
             bound.close()
         else:
             self._listener = await self._served(bound, faulty=True)
-        bound = _bound(control_port)
+        bound = _bound(host, control_port)
         self.control_port = bound.getsockname()[1]
         self._control_listener = await self._served(bound, faulty=False)
 
@@ -120,7 +122,7 @@ class Simulator:
             self._listener.close()
             self._listener = None
         elif not self._refuses and self._listener is None:
-            self._listener = await self._served(_bound(self.port), faulty=True)
+            self._listener = await self._served(_bound(self._host, self.port), faulty=True)
 
     async def _served(self, listening: socket.socket, *, faulty: bool) -> asyncio.Server:
         def connection() -> Connection:
@@ -171,6 +173,7 @@ async def simulator(
     journal: int = 1000,
     port: int = 0,
     control_port: int = 0,
+    host: str = HOST,
 ) -> AsyncIterator[Simulator]:
     """A simulator that runs in this event loop while the block does.
 
@@ -180,6 +183,7 @@ async def simulator(
         latency_ms: before headers, of a script that does not say.
         journal: how many requests it holds.
         port: to listen on; 0: any free one. The same for `control_port`.
+        host: address to listen on; loopback, unless it runs in a pod of its own.
 
     Raises:
         ScriptError: `script` is none.
@@ -189,7 +193,7 @@ async def simulator(
     recordings = read_recordings(replay) if replay is not None else None
     running = Simulator(as_script(script), recordings, latency_ms, journal)
     try:
-        await running.start(port, control_port)
+        await running.start(port, control_port, host)
         yield running
     finally:
         await running.stop()
@@ -261,11 +265,11 @@ async def _called(function: Callable[[], _T]) -> _T:
     return function()
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     bound = socket.socket()
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((HOST, port))
+        bound.bind((host, port))
     except OSError:
         bound.close()
         raise
