@@ -1,15 +1,19 @@
-"""`infermesh up`, `down`, `status`, `logs` and `doctor`: the mesh on this machine."""
+"""`infermesh up`, `down`, `status`, `logs` and `doctor`: the mesh on this machine.
+
+`doctor` also looks at one in a Kubernetes cluster: see `kube_doctor`.
+"""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
 from infermesh.cli.connection import settings_of
-from infermesh.cli.exits import OTHER, UNAVAILABLE
+from infermesh.cli.exits import OTHER, UNAVAILABLE, USAGE, fail
 from infermesh.cli.local_mesh import LocalMesh, LocalMeshFailed, MeshInfo
 from infermesh.cli.output import JsonOption, console, print_json, table
 
@@ -92,8 +96,41 @@ def logs(
             print(line, flush=follow)
 
 
-def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Look at everything a mesh on this machine needs. The exit code is 1 when it cannot run."""
+class Output(Enum):
+    """How to show what was found."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def doctor(
+    context: typer.Context,
+    as_json: JsonOption = False,
+    kube: Annotated[bool, typer.Option("--kube", help="Look at a mesh in a cluster.")] = False,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Of the release; else that of the context.")
+    ] = "",
+    release: Annotated[str, typer.Option(help="Needed when the namespace has several.")] = "",
+    kube_context: Annotated[str, typer.Option("--context", help="Of the kubeconfig.")] = "",
+    kubeconfig: Annotated[
+        str, typer.Option(envvar="KUBECONFIG", help="Else ~/.kube/config, else that of the pod.")
+    ] = "",
+    output: Annotated[Output, typer.Option("--output", "-o")] = Output.TEXT,
+) -> None:
+    """Look at everything a mesh on this machine needs. The exit code is 1 when it cannot run.
+
+    With --kube: look at a mesh in a Kubernetes cluster, without changing anything. The exit code
+    tells what is wrong; docs/troubleshooting.md lists them.
+    """
+    as_json = as_json or output is Output.JSON
+    if kube:
+        # Not at the top: no other command needs it.
+        from infermesh.cli.kube_doctor.command import Options, doctor_kube
+
+        doctor_kube(Options(kubeconfig, kube_context, namespace, release, as_json))
+        return
+    if namespace or release or kube_context:
+        fail("--namespace, --release and --context go with --kube.", USAGE)
     with _local_mesh(context) as mesh:
         findings = mesh.doctor()
     if as_json:

@@ -1,0 +1,1 @@
+"""One idea a module: each looks at a release and yields what is wrong with it."""
