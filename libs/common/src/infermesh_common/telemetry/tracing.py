@@ -34,10 +34,10 @@ class Tracing:
     ) -> None:
         self._export: "SpanExport | None" = None
         if exporter is not None or settings.otlp_endpoint is not None:
-            from infermesh_common.telemetry.exporting import SpanExport, collector
+            from infermesh_common.telemetry import exporting
 
-            to = exporter or collector(settings.otlp_endpoint or "")
-            self._export = SpanExport(service, to, settings.trace_sample_ratio)
+            to = exporter or exporting.collector(settings.otlp_endpoint or "")
+            self._export = exporting.SpanExport(service, to, settings.trace_sample_ratio)
 
     def server_interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """What a server needs to continue its callers' traces."""
