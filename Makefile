@@ -1,13 +1,13 @@
 # InferMesh. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test lint format proto release-protos lock fuzz soak clean
+.PHONY: help setup demo up down test lint format proto release-protos lock crds chart kustomize images e2e-cluster fuzz soak clean
 
 SOURCES := libs services deploy tools benchmarks examples tests
 PACKAGES := $(wildcard libs/*/src services/*/src deploy/*/src)
 BIN := .venv/bin
 
 help: ## list the targets
-	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 setup: .venv/ready ## make .venv with everything in it
 
@@ -39,6 +39,11 @@ lint: setup ## formatting, types, imports, contracts
 	$(BIN)/mypy --strict $(PACKAGES) tools benchmarks examples
 	$(BIN)/lint-imports
 	$(BIN)/python tools/proto.py check
+	$(BIN)/python tools/crds.py check
+	$(BIN)/python -m tools.images.locks --check
+	$(BIN)/python -m tools.chart lint
+	$(BIN)/python -m tools.chart check
+	$(BIN)/python -m tools.kustomize check
 
 format: setup ## format the code
 	$(BIN)/black --quiet $(SOURCES)
@@ -51,6 +56,23 @@ release-protos: setup ## make today's contracts the baseline of the breaking che
 
 lock: setup ## resolve requirements/*.in anew
 	tools/lock
+	$(BIN)/python -m tools.images.locks
+
+crds: setup ## generate the custom resource definitions from the kinds
+	$(BIN)/python tools/crds.py generate
+
+chart: setup ## write the golden renders of the chart, and the kustomization made from it
+	$(BIN)/python -m tools.chart update
+	$(BIN)/python -m tools.kustomize generate
+
+kustomize: setup ## make deploy/kustomize out of the chart
+	$(BIN)/python -m tools.kustomize generate
+
+images: setup ## build the container images, with docker, podman or buildah
+	$(BIN)/python -m tools.images
+
+e2e-cluster: setup ## install the chart on a cluster and test it there (KUBECONFIG, or the kit beside the project)
+	INFERMESH_CLUSTER_TESTS=1 $(BIN)/python -m pytest -q tests/cluster --timeout 1800 --durations=10
 
 fuzz: setup ## 10,000 made-up bodies on every surface
 	INFERMESH_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest -q -n 2 services/router/tests/integration/test_fuzz_surfaces.py

@@ -1,11 +1,16 @@
 """Parameters and edges that the tests share."""
 
 import asyncio
+import json
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 import pytest
@@ -98,11 +103,65 @@ async def start_edge(
     """Starts an Envoy of the test's own, with these parameters over the usual ones."""
     async with AsyncExitStack() as stack:
 
-        async def start(**overrides: object) -> EnvoyProcess:
+        async def start(
+            *,
+            adjust: Callable[[dict[str, Any]], None] | None = None,
+            drain_s: int = 600,
+            **overrides: object,
+        ) -> EnvoyProcess:
             values = _required({service: server.port for service, server in mesh.items()})
-            process = EnvoyProcess(parameters_from({**values, **overrides}), tmp_path)
+            parameters = parameters_from({**values, **overrides})
+            process = EnvoyProcess(parameters, tmp_path, adjust=adjust, drain_s=drain_s)
             stack.push_async_callback(asyncio.to_thread, process.stop)
             await asyncio.to_thread(process.start)
             return process
+
+        yield start
+
+
+class Replica:
+    """One process of `replica.py`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.port = 0
+
+    async def listening(self) -> None:
+        """Until it says its port."""
+        assert self._process.stdout is not None
+        self.port = int(await asyncio.wait_for(self._process.stdout.readline(), 60))
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal."""
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Its exit code, once it has ended."""
+        return await asyncio.wait_for(self._process.wait(), 60)
+
+    async def end(self) -> None:
+        """Kills it if it still runs."""
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start_replica(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Replica]]]:
+    """Starts replicas of the router, each a process."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str, address: str = "127.0.0.1:0", **settings: object) -> Replica:
+            file = tmp_path / f"replica-{name}.json"
+            file.write_text(json.dumps({"name": name, "listen_address": address, **settings}))
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, str(Path(__file__).with_name("replica.py")), str(file)),
+                env={"PATH": os.environ["PATH"]},
+                stdout=asyncio.subprocess.PIPE,
+            )
+            replica = Replica(process)
+            stack.push_async_callback(replica.end)
+            await replica.listening()
+            return replica
 
         yield start

@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 
 from infermesh_envoy.errors import ParameterError
-from infermesh_envoy.render import parameters_from, render
+from infermesh_envoy.parameters import parameters_from
+from infermesh_envoy.render import render
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -1,183 +1,20 @@
-"""Parameters of the edge, and the Envoy bootstrap they make."""
+"""The Envoy bootstrap and the files that go with it, made of the parameters."""
 
 import dataclasses
-import ipaddress
-import math
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
 from importlib import resources
-from typing import Literal
+from pathlib import Path
 
 import jinja2
 import yaml
 
-from infermesh_envoy.errors import ParameterError
+from infermesh_envoy.parameters import EnvoyParameters, ip_address
 
-# A grpc-timeout header has at most eight digits; milliseconds of a day have as many.
-LONGEST_S = 86400.0
-_PAIRS = (
-    ("tls_cert_path", "tls_key_path"),
-    ("otlp_host", "otlp_port"),
-    ("stats_address", "stats_port"),
-)
+_TRANSPORT = "type.googleapis.com/envoy.extensions.transport_sockets"
 # Where a body that is too large goes, by the surface whose shape the error has.
 _REFUSALS = {
     "openai": "/v1/refusals/large-body",
     "anthropic": "/v1/refusals/large-message",
 }
-_MAY_BE_ZERO = frozenset({"listen_port", "admin_port", "xff_trusted_hops"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvoyParameters:
-    """Everything the bootstrap depends on; what each value means is said in `defaults.yaml`.
-
-    Durations end in `_s` (seconds, more than 0 and at most a day), sizes in `_bytes` or `_kib`.
-    A listen or admin port of 0 lets the kernel choose.
-
-    Raises:
-        ParameterError: values of a wrong type, out of range, or that contradict each other.
-    """
-
-    listen_address: str
-    listen_port: int
-    admin_address: str
-    admin_port: int
-    router_host: str
-    router_port: int
-    cache_host: str
-    cache_port: int
-    governance_host: str
-    governance_port: int
-    analytics_host: str
-    analytics_port: int
-    # STATIC takes hosts as IP addresses, STRICT_DNS as names.
-    cluster_type: Literal["STATIC", "STRICT_DNS"]
-    # File of the protobuf descriptor set, see `descriptor_path()`.
-    descriptor_path: str
-    access_log_path: str
-    tls_cert_path: str | None
-    tls_key_path: str | None
-    otlp_host: str | None
-    otlp_port: int | None
-    stats_address: str | None
-    stats_port: int | None
-    trace_sampling_percent: float
-    xff_trusted_hops: int
-    max_request_bytes: int
-    max_response_bytes: int
-    max_request_headers_kib: int
-    max_connections: int
-    max_concurrent_streams: int
-    max_upstream_requests: int
-    request_receive_timeout_s: float
-    unary_timeout_s: float
-    infer_timeout_s: float
-    stream_max_duration_s: float
-    stream_idle_timeout_s: float
-    upstream_connect_timeout_s: float
-    upstream_keepalive_interval_s: float
-    upstream_keepalive_timeout_s: float
-    upstream_health_checks: bool
-
-    def __post_init__(self) -> None:
-        problems = list(_wrong_types(self)) or [*_out_of_range(self), *_contradictions(self)]
-        if problems:
-            raise ParameterError(problems)
-
-
-def _wrong_types(parameters: EnvoyParameters) -> Iterator[str]:
-    for name, hint in _hints().items():
-        value = getattr(parameters, name)
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            if value not in choices:
-                yield f"{name}: must be one of {', '.join(choices)}, not {value!r}"
-            continue
-        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        accepted = (*kinds, int) if float in kinds else kinds
-        # True is an int to Python, and a mistake here.
-        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join("null" if k is types.NoneType else k.__name__ for k in kinds)
-            yield f"{name}: must be {wanted}, not {value!r}"
-
-
-def _out_of_range(parameters: EnvoyParameters) -> Iterator[str]:
-    for name in _hints():
-        value = getattr(parameters, name)
-        if value == "":
-            yield f"{name}: must not be empty"
-        elif isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        elif name == "trace_sampling_percent":
-            if not 0 <= value <= 100:
-                yield f"{name}: must be from 0 to 100, not {value}"
-        elif name.endswith("_s"):
-            if not (math.isfinite(value) and 0.001 <= value <= LONGEST_S):
-                yield f"{name}: must be from 0.001 to {LONGEST_S:.0f} seconds, not {value}"
-        else:
-            least = 0 if name in _MAY_BE_ZERO else 1
-            most = 65535 if name.endswith("_port") else 2**31 - 1
-            if not least <= value <= most:
-                yield f"{name}: must be from {least} to {most}, not {value}"
-
-
-def _contradictions(parameters: EnvoyParameters) -> Iterator[str]:
-    for pair in _PAIRS:
-        if len({getattr(parameters, name) is None for name in pair}) == 2:
-            yield f"{pair[0]} and {pair[1]}: state both or none"
-    for name in ("listen_address", "admin_address", "stats_address"):
-        address = getattr(parameters, name)
-        if address is not None and _ip(address) is None:
-            yield f"{name}: must be an IP address, not {address!r}"
-    admin = _ip(parameters.admin_address)
-    if admin is not None and not admin.is_loopback:
-        yield f"admin_address: must be a loopback address, not {parameters.admin_address!r}"
-    if parameters.stats_port is not None and parameters.admin_port == 0:
-        yield "stats_port: needs an admin_port other than 0"
-    if parameters.cluster_type == "STATIC":
-        for name in (name for name in _hints() if name.endswith("_host")):
-            host = getattr(parameters, name)
-            if host is not None and _ip(host) is None:
-                yield f"{name}: must be an IP address with cluster_type STATIC, not {host!r}"
-
-
-def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
-@cache
-def _hints() -> dict[str, type]:
-    return typing.get_type_hints(EnvoyParameters)
-
-
-def default_values() -> dict[str, object]:
-    """What a deployment may leave out, from `defaults.yaml`."""
-    text = resources.files("infermesh_envoy").joinpath("defaults.yaml").read_text()
-    values: dict[str, object] = yaml.safe_load(text)
-    return values
-
-
-def parameters_from(values: Mapping[str, object]) -> EnvoyParameters:
-    """`values` over the defaults.
-
-    Raises:
-        ParameterError: unknown or missing names, or what `EnvoyParameters` refuses.
-    """
-    names = [field.name for field in dataclasses.fields(EnvoyParameters)]
-    given = {**default_values(), **values}
-    problems = [f"{name}: unknown" for name in given if name not in names]
-    problems += [f"{name}: missing" for name in names if name not in given]
-    if problems:
-        raise ParameterError(problems)
-    # Checked by EnvoyParameters itself, value by value.
-    return EnvoyParameters(**typing.cast(dict[str, typing.Any], given))
 
 
 def render(parameters: EnvoyParameters) -> str:
@@ -190,24 +27,67 @@ def render(parameters: EnvoyParameters) -> str:
     )
     environment.filters["duration"] = _duration
     environment.filters["grpc_timeout"] = _grpc_timeout
+    environment.tests["ip_address"] = lambda host: ip_address(host) is not None
     template = environment.get_template("bootstrap.yaml.j2")
-    return template.render(p=parameters, scripts=_scripts())
+    return template.render(p=parameters, scripts=_scripts(), hold_whole=_script("hold_whole"))
+
+
+def secret_files(parameters: EnvoyParameters) -> dict[str, str]:
+    """Contents by name of the files that have to be in `sds_path`: they tell Envoy where
+    certificates are, and to read them again when their folder changes. Empty without any."""
+    files = {}
+    if parameters.tls_cert_path is not None and parameters.tls_key_path is not None:
+        files["edge.yaml"] = _key_pair("edge", parameters.tls_cert_path, parameters.tls_key_path)
+    if parameters.mesh_cert_path is not None and parameters.mesh_key_path is not None:
+        files["mesh.yaml"] = _key_pair("mesh", parameters.mesh_cert_path, parameters.mesh_key_path)
+    if parameters.mesh_ca_path is not None:
+        trusted = {"trusted_ca": {"filename": parameters.mesh_ca_path}}
+        trusted |= _watched(parameters.mesh_ca_path)
+        files["mesh-ca.yaml"] = _secret("mesh-ca", {"validation_context": trusted})
+    return files
+
+
+def write(parameters: EnvoyParameters, folder: Path) -> None:
+    """Puts `bootstrap.yaml` and the secret files into `folder`, which is made `sds_path`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    parameters = dataclasses.replace(parameters, sds_path=str(folder))
+    for name, text in secret_files(parameters).items():
+        (folder / name).write_text(text)
+    (folder / "bootstrap.yaml").write_text(render(parameters))
+
+
+def _key_pair(name: str, certificate: str, key: str) -> str:
+    files = {"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}
+    return _secret(name, {"tls_certificate": {**files, **_watched(certificate)}})
+
+
+def _watched(path: str) -> dict[str, object]:
+    # A mounted secret changes by a link in its folder being replaced.
+    return {"watched_directory": {"path": str(Path(path).parent)}}
+
+
+def _secret(name: str, content: dict[str, object]) -> str:
+    secret = {"@type": f"{_TRANSPORT}.tls.v3.Secret", "name": name, **content}
+    return yaml.safe_dump({"resources": [secret]}, sort_keys=False)
 
 
 def _scripts() -> dict[str, str]:
     """The Lua scripts by name. A request has one: the answer to a body that is too large is an
     error of its surface too."""
-
-    def read(name: str) -> str:
-        return resources.files("infermesh_envoy").joinpath(f"{name}.lua").read_text()
-
     scripts = {}
     for surface, refusal in _REFUSALS.items():
-        errors = read(f"{surface}_error") + read("error_body")
+        errors = _script(f"{surface}_error") + _script("error_body")
         scripts[f"{surface}_error"] = errors
         path = f'local REFUSAL = "{refusal}"\n'
-        scripts[f"{surface}_refuse_large"] = errors + path + read("refuse_large")
+        scripts[f"{surface}_refuse_large"] = errors + path + _script("refuse_large")
     return scripts
+
+
+def _script(name: str) -> str:
+    return resources.files("infermesh_envoy").joinpath(f"{name}.lua").read_text()
 
 
 def _duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 
@@ -39,14 +40,24 @@ class ServerSettings(Settings):
     """How a service listens."""
 
     listen_address: str
+    health_address: str | None
     metrics_address: str
     max_message_bytes: PositiveInt
     max_concurrent_rpcs: PositiveInt
     max_connection_age_ms: PositiveInt
+    max_connection_age_grace_ms: PositiveInt
     default_deadline_ms: PositiveInt
     drain_ms: NonNegativeInt
     stop_grace_ms: NonNegativeInt
     reflection: bool
+
+
+class MtlsSettings(Settings):
+    """Files, as PEM, of the certificate by which services prove themselves to each other."""
+
+    certificate_file: Path
+    key_file: Path
+    ca_file: Path
 
 
 class IdentitySettings(Settings):
@@ -92,16 +103,78 @@ class TargetSettings(Settings):
     analytics: str
 
 
+class VaultAuthSettings(Settings):
+    """How a service signs in to Vault: with the token of its ServiceAccount.
+
+    Attributes:
+        mount: where Vault's kubernetes authentication is mounted, for example "kubernetes".
+        role: of this service there.
+        token_file: the token; read again at each login.
+    """
+
+    mount: str
+    role: str
+    token_file: Path
+
+
+class VaultSettings(Settings):
+    """How Vault or OpenBao is reached.
+
+    Attributes:
+        address: URL, without a slash at its end.
+        auth: see `VaultAuthSettings`.
+        kv_mount: where the KV engine, version 2, is mounted.
+        ca_file: CA of its certificate, as PEM; None for those of the operating system.
+        timeout_ms: longest wait for one answer.
+    """
+
+    address: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+[^\s@?#/]$")]
+    auth: VaultAuthSettings
+    kv_mount: str
+    ca_file: Path | None
+    timeout_ms: PositiveInt
+
+
+class SecretsSettings(Settings):
+    """Where the secrets stand that resources refer to.
+
+    Attributes:
+        poll_ms: time between two looks at Vault.
+        stale_after_ms: for so long the value read last is used while its source cannot be read.
+        kubernetes_namespace: namespace of Kubernetes Secrets; None where there are none.
+        vault: None where there is none.
+    """
+
+    poll_ms: PositiveInt
+    stale_after_ms: PositiveInt
+    kubernetes_namespace: str | None
+    vault: VaultSettings | None
+
+
 class CommonSettings(Settings):
-    """What every service needs to know."""
+    """What every service needs to know.
+
+    Attributes:
+        resources_dir: directory of the YAML files that declare resources, or
+        resources_namespace: namespace whose custom resources are followed; exactly one of both.
+    """
 
     server: ServerSettings
+    mtls: MtlsSettings | None
     identity: IdentitySettings
     redis: RedisSettings
     breaker: BreakerSettings
     telemetry: TelemetrySettings
     targets: TargetSettings
-    resources_dir: Path
+    secrets: SecretsSettings
+    resources_dir: Path | None
+    resources_namespace: str | None
+
+    @model_validator(mode="after")
+    def _resources_have_one_place(self) -> "CommonSettings":
+        if (self.resources_dir is None) == (self.resources_namespace is None):
+            raise ValueError("give either resources_dir or resources_namespace")
+        return self
 
 
 T = TypeVar("T", bound=CommonSettings)

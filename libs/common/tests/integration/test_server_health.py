@@ -65,10 +65,12 @@ async def running(
 ) -> AsyncIterator[GrpcServer]:
     settings = ServerSettings(
         listen_address="127.0.0.1:0",
+        health_address=None,
         metrics_address="127.0.0.1:0",
         max_message_bytes=1_000_000,
         max_concurrent_rpcs=max_concurrent,
         max_connection_age_ms=300_000,
+        max_connection_age_grace_ms=300_000,
         default_deadline_ms=60_000,
         drain_ms=0,
         stop_grace_ms=stop_grace_ms,
@@ -219,10 +221,12 @@ async def test_an_address_in_use_is_an_error_at_the_start() -> None:
     async with running(Health({})) as server:
         second = ServerSettings(
             listen_address=f"127.0.0.1:{server.port}",
+            health_address=None,
             metrics_address="127.0.0.1:0",
             max_message_bytes=1,
             max_concurrent_rpcs=1,
             max_connection_age_ms=1,
+            max_connection_age_grace_ms=1,
             default_deadline_ms=1,
             drain_ms=0,
             stop_grace_ms=0,

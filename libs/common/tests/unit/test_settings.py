@@ -177,7 +177,7 @@ def test_of_a_directory_every_yaml_counts_and_later_names_override(tmp_path: Pat
         (tmp_path / name).write_text(yaml.safe_dump(content))
     loaded = load_settings(ProbeSettings, "probe", environment={"INFERMESH_CONFIG": str(tmp_path)})
     assert loaded.greeting == "last"
-    assert loaded.redis.url == deployment()["redis"]["url"]
+    assert loaded.redis.url == "redis://127.0.0.1:1/0"
 
 
 def test_a_variable_that_is_no_yaml_is_named_without_its_value(tmp_path: Path) -> None:
@@ -253,3 +253,22 @@ def test_a_secret_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="is not UTF-8"):
         read_secret(file)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"resources_dir": None, "resources_namespace": None},
+        {"resources_dir": "/resources", "resources_namespace": "mesh"},
+    ],
+    ids=["nowhere", "two places"],
+)
+def test_resources_have_exactly_one_place(tmp_path: Path, places: Document) -> None:
+    said = refusal(tmp_path, {"common": deployment(**places)})
+    assert "give either resources_dir or resources_namespace" in said
+
+
+def test_resources_may_be_those_of_a_namespace(tmp_path: Path) -> None:
+    places = {"resources_dir": None, "resources_namespace": "mesh"}
+    settings = load(tmp_path, {"common": deployment(**places)})
+    assert (settings.resources_dir, settings.resources_namespace) == (None, "mesh")

@@ -43,8 +43,9 @@ def _missing_secrets(resources: ResourceSet) -> Iterator[Finding]:
     named = [(f"Provider {p.name}", p.spec.auth) for p in resources.providers.values()]
     named += [(f"ApiKey {k.name}", k.spec.secret_ref) for k in resources.api_keys.values()]
     for owner, reference in named:
-        if reference is not None and not Path(reference.file).is_file():
-            what = f"{owner} names a secret file that does not exist: {reference.file}."
+        file = reference.file if reference is not None else None
+        if file is not None and not Path(file).is_file():
+            what = f"{owner} names a secret file that does not exist: {file}."
             yield Finding(Severity.ERROR, what, "Write the secret there, readable by you alone.")
 
 

@@ -101,9 +101,9 @@ def test_the_resources_are_whole(context: RunContext) -> None:
     assert set(resources.models) == {"smollm2-135m"}
     provider = resources.providers["local"].spec
     assert provider.base_url == f"http://127.0.0.1:{context.ports['model']}/v1"
-    assert provider.auth is not None and read_secret(Path(provider.auth.file))
+    assert provider.auth is not None and read_secret(Path(provider.auth.file or ""))
     for key in resources.api_keys.values():
-        assert read_secret(Path(key.spec.secret_ref.file)).startswith("im_")
+        assert read_secret(Path(key.spec.secret_ref.file or "")).startswith("im_")
 
 
 def test_the_price_of_the_own_model_names_its_source(context: RunContext) -> None:

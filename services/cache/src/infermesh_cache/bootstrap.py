@@ -17,7 +17,7 @@ from infermesh_cache.settings import CacheSettings
 from infermesh_common.identity.directory import IdentityDirectory
 from infermesh_common.redis import create_redis
 from infermesh_common.resilience import Dependency
-from infermesh_common.resources.store import ResourceStore
+from infermesh_common.resources.factory import resource_store
 from infermesh_common.rpc.kit import service_kit
 from infermesh_common.rpc.server import GrpcServer
 
@@ -43,7 +43,7 @@ async def bootstrap(
         async with service_kit("cache", settings, directory) as kit:
             if directory is None:
                 kit.follow_identities()
-            resources = ResourceStore(settings.resources_dir, kit.metrics)
+            resources = resource_store(settings, kit.metrics)
             resources.load()
             policies = ResourcePolicies(resources)
             guard = await Dependency.create("redis", settings.breaker, kit.metrics)
@@ -72,7 +72,11 @@ async def bootstrap(
             sweeper = Sweeper(cache, policies, interval_ms=settings.entries.sweep_interval_ms)
             server = kit.server(
                 service_names=[SERVICE],
-                checks={"redis": entries.ping, "identity": kit.identities_fresh},
+                checks={
+                    "redis": entries.ping,
+                    "identity": kit.identities_fresh,
+                    "resources": resources.is_loaded,
+                },
                 roles=ROLES,
             )
             cache_pb2_grpc.add_CacheServiceServicer_to_server(

@@ -8,13 +8,15 @@ from redis.asyncio import Redis
 
 from infermesh.governance.v1 import identity_pb2_grpc, keys_pb2_grpc, tenants_pb2_grpc
 from infermesh_common.identity.model import Role
+from infermesh_common.kubernetes.status import report_status
 from infermesh_common.redis import create_redis
 from infermesh_common.resilience import Dependency
+from infermesh_common.resources.factory import resource_store
 from infermesh_common.resources.resource_set import ResourceSet
-from infermesh_common.resources.store import ResourceStore
 from infermesh_common.rpc.health import Check, Health
 from infermesh_common.rpc.kit import ServiceKit, service_kit
 from infermesh_common.rpc.server import GrpcServer
+from infermesh_common.secrets.opening import open_secrets
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_governance.adapters.inbound.identity_updates import IdentityUpdates
 from infermesh_governance.adapters.inbound.servicers import (
@@ -22,14 +24,15 @@ from infermesh_governance.adapters.inbound.servicers import (
     KeyServicer,
     TenantServicer,
 )
+from infermesh_governance.adapters.outbound.declared_keys import DeclaredKeys
 from infermesh_governance.adapters.outbound.redis_changes import RedisChangeFeed
 from infermesh_governance.adapters.outbound.redis_keys import RedisKeyStore
-from infermesh_governance.adapters.outbound.secret_files import SecretFileKeys
 from infermesh_governance.application.board import SnapshotBoard
 from infermesh_governance.application.follower import KeyFollower
 from infermesh_governance.application.key_manager import KeyManager
+from infermesh_governance.application.resource_readiness import ResourceReadiness
 from infermesh_governance.application.tenant_list import TenantList
-from infermesh_governance.domain.keys import KeyState
+from infermesh_governance.domain.keys import KeyRecord, KeyState
 from infermesh_governance.domain.snapshot import Tenant
 from infermesh_governance.settings import GovernanceSettings
 
@@ -77,14 +80,15 @@ async def _assemble(kit: ServiceKit, settings: GovernanceSettings, redis: Redis)
     poll_breaker = settings.breaker.model_copy(update={"open_ms": settings.poll_ms})
     requests = await Dependency.create("redis", settings.breaker, kit.metrics)
     polls = await Dependency.create("redis-poll", poll_breaker, kit.metrics)
-    follower, board = _identities(settings, _store(redis, polls, settings))
+    identities = _Identities(settings, _store(redis, polls, settings))
+    follower, board = identities.follower, identities.board
 
     async def refresh() -> None:
         await requests.call(follower.refresh, timeout_ms=settings.store_timeout_ms, failures=())
 
     manager = KeyManager(_store(redis, requests, settings), refresh, board, now_us=_now_us)
     updates = IdentityUpdates(board)
-    await _declare(kit, settings, board)
+    _declare(kit, settings, identities)
     _measure(kit.metrics, board)
     kit.metrics.gauge("infermesh_identity_snapshot_age_seconds").set_function(kit.directory.age_s)
     feed = RedisChangeFeed(redis, follower.poke, retry_s=settings.poll_ms / 1000)
@@ -109,28 +113,48 @@ async def _assemble(kit: ServiceKit, settings: GovernanceSettings, redis: Redis)
     return server
 
 
-def _identities(
-    settings: GovernanceSettings, store: RedisKeyStore
-) -> tuple[KeyFollower, SnapshotBoard]:
-    follower = KeyFollower(
-        store,
-        lambda keys: board.put_issued(keys),
-        poll_s=settings.poll_ms / 1000,
-        forget_after_us=settings.forget_after_s * 1_000_000,
-        now_us=_now_us,
-    )
-    board = SnapshotBoard(
-        staleness_s=follower.staleness_s,
-        heartbeat_s=settings.heartbeat_ms / 1000,
-        now_us=_now_us,
-    )
-    return follower, board
+class _Identities:
+    """Issued keys on their way from the store to the board.
+
+    They are kept back until it is known what is declared: without tenants and declared keys the
+    first snapshot would make every service refuse callers that it knew to be good.
+    """
+
+    def __init__(self, settings: GovernanceSettings, store: RedisKeyStore) -> None:
+        self._issued: Mapping[str, KeyRecord] | None = None
+        self._kept_back = True
+        self.follower = KeyFollower(
+            store,
+            self._put,
+            poll_s=settings.poll_ms / 1000,
+            forget_after_us=settings.forget_after_s * 1_000_000,
+            now_us=_now_us,
+        )
+        self.board = SnapshotBoard(
+            staleness_s=self.follower.staleness_s,
+            heartbeat_s=settings.heartbeat_ms / 1000,
+            now_us=_now_us,
+        )
+
+    def let_through(self) -> None:
+        """What is declared is on the board."""
+        self._kept_back = False
+        if self._issued is not None:
+            self.board.put_issued(self._issued)
+
+    def _put(self, keys: Mapping[str, KeyRecord]) -> None:
+        self._issued = keys
+        if not self._kept_back:
+            self.board.put_issued(keys)
 
 
-async def _declare(kit: ServiceKit, settings: GovernanceSettings, board: SnapshotBoard) -> None:
+def _declare(kit: ServiceKit, settings: GovernanceSettings, identities: _Identities) -> None:
     """Puts resources and declared keys on the board and keeps them up to date."""
-    secrets = SecretFileKeys(
+    board = identities.board
+    secrets = open_secrets(settings.secrets, kit.metrics)
+    declared = DeclaredKeys(
         settings.bootstrap_operator_key_file,
+        secrets,
         board.put_declared,
         kit.metrics,
         poll_s=settings.secret_poll_ms / 1000,
@@ -143,14 +167,24 @@ async def _declare(kit: ServiceKit, settings: GovernanceSettings, board: Snapsho
                 for name, tenant in resources.tenants.items()
             }
         )
-        secrets.declare(resources.api_keys.values())
+        declared.declare(resources.api_keys.values())
 
-    resources = ResourceStore(settings.resources_dir, kit.metrics)
+    resources = resource_store(settings, kit.metrics)
     resources.load()
     resources.subscribe(take_over)
-    await secrets.read_once()
+
+    async def read_keys() -> None:
+        await resources.wait_until_loaded()
+        await declared.read_once()
+        identities.let_through()
+        await declared.run()
+
     kit.spawn(resources.watch(), "resources")
-    kit.spawn(secrets.run(), "declared-keys")
+    kit.spawn(secrets.run(), "secrets")
+    kit.spawn(read_keys(), "declared-keys")
+    readiness = ResourceReadiness(secrets.fault, lambda: declared.faults)
+    reports = report_status(resources, readiness.kinds(), kit.metrics, service=kit.name)
+    kit.spawn(reports, "resource-status")
 
 
 def _measure(metrics: Metrics, board: SnapshotBoard) -> None:

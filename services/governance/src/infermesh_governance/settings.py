@@ -15,7 +15,7 @@ class GovernanceSettings(CommonSettings):
             accepted as an operator's, so that the first keys can be made; None for none.
         heartbeat_ms: time between two heartbeats of a watch stream.
         poll_ms: longest time between two looks at the store for changes.
-        secret_poll_ms: time between two looks at the files that hold declared keys.
+        secret_poll_ms: time between two looks at the secrets that are declared keys.
         store_timeout_ms: longest time of one operation on the store, its connecting included.
         forget_after_s: time for which revoked and expired keys are still known as such.
         request_memory_s: time for which a repeated request id is refused.

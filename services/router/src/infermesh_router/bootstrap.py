@@ -13,13 +13,17 @@ from infermesh_common.background import BackgroundTasks
 from infermesh_common.events import UsageEventPublisher
 from infermesh_common.identity.directory import IdentityDirectory
 from infermesh_common.identity.model import Role
+from infermesh_common.kubernetes.status import report_status
 from infermesh_common.redis import create_redis
 from infermesh_common.resilience import Dependency
+from infermesh_common.resources.factory import resource_store
+from infermesh_common.resources.in_force import ResourcesInForce
 from infermesh_common.resources.resource_set import ResourceSet
-from infermesh_common.resources.store import ResourceStore
 from infermesh_common.rpc.health import Health
 from infermesh_common.rpc.kit import ServiceKit, service_kit
 from infermesh_common.rpc.server import GrpcServer
+from infermesh_common.secrets.facade import Secrets
+from infermesh_common.secrets.opening import open_secrets
 from infermesh_router.adapters.inbound.anthropic_servicer import AnthropicServicer
 from infermesh_router.adapters.inbound.error_bodies import error_trailers
 from infermesh_router.adapters.inbound.http_bodies import HttpBodies
@@ -29,6 +33,7 @@ from infermesh_router.adapters.inbound.operations_servicer import OperationsServ
 from infermesh_router.adapters.outbound.cache_client import GrpcExactCache
 from infermesh_router.adapters.outbound.cache_exchange import CacheExchange
 from infermesh_router.adapters.outbound.entry_changes import GrpcEntryChangeFeed
+from infermesh_router.adapters.outbound.providers.keys import keys_in_use
 from infermesh_router.adapters.outbound.providers.pool import ProviderPool
 from infermesh_router.adapters.outbound.usage_sink import EventUsageSink
 from infermesh_router.application.cache_stage import CacheStage
@@ -36,6 +41,7 @@ from infermesh_router.application.inference_optimizer import InferenceOptimizer
 from infermesh_router.application.model_stage import ModelStage, RetryRules
 from infermesh_router.application.near_cache import Copies, NearCache
 from infermesh_router.application.near_cache_lease import NearCacheLease
+from infermesh_router.application.resource_readiness import ResourceReadiness
 from infermesh_router.domain.registry import ModelRegistry
 from infermesh_router.domain.resilience.key_ring import RestRules
 from infermesh_router.settings import RouterSettings
@@ -52,19 +58,24 @@ _METRICS = f"/{_PACKAGE}.OperationsService/GetMetrics"
 class CurrentRegistry:
     """The registry of the resources in force; replaced whole when they change."""
 
-    def __init__(self) -> None:
+    def __init__(self, resources: ResourcesInForce) -> None:
+        self._resources = resources
         self._registry = ModelRegistry(ResourceSet())
+        resources.subscribe(self._update)
 
     def __call__(self) -> ModelRegistry:
         return self._registry
 
-    def update(self, resources: ResourceSet) -> None:
-        """Takes a new revision over."""
+    def _update(self, resources: ResourceSet) -> None:
         self._registry = ModelRegistry(resources)
 
     async def is_loaded(self) -> bool:
-        """Readiness check: there is something to route to."""
-        return bool(self._registry.models)
+        """Readiness check: there is something to route to, or nothing is declared at all.
+
+        Models of which none is valid hold up a roll-out; none at all does not hold up a first one.
+        """
+        nothing_refused = not self._resources.current.faults
+        return self._resources.loaded and (bool(self._registry.models) or nothing_refused)
 
 
 @asynccontextmanager
@@ -82,10 +93,12 @@ async def bootstrap(
         async with service_kit("router", settings, directory) as kit:
             if directory is None:
                 kit.follow_identities()
-            registry = CurrentRegistry()
-            resources = ResourceStore(settings.resources_dir, kit.metrics)
+            resources = resource_store(settings, kit.metrics)
             resources.load()
-            resources.subscribe(registry.update)
+            registry = CurrentRegistry(resources)
+            secrets = open_secrets(settings.secrets, kit.metrics)
+            resources.subscribe(lambda in_force: secrets.follow(keys_in_use(in_force)))
+            kit.spawn(secrets.run(), "secrets")
             kit.spawn(resources.watch(), "resources-watch")
 
             publisher = UsageEventPublisher(
@@ -108,8 +121,12 @@ async def bootstrap(
                 kit.metrics,
                 background,
                 kit.tracing,
+                secrets,
                 max_response_bytes=settings.limits.max_response_bytes,
             )
+            readiness = ResourceReadiness(registry, secrets.fault, providers.standing)
+            reports = report_status(resources, readiness.kinds(), kit.metrics, service=kit.name)
+            kit.spawn(reports, "resource-status")
             cache = await Dependency.create("cache", settings.breaker, kit.metrics)
             near = settings.near_cache
             copies = Copies(max_bytes=near.max_bytes, max_age_s=near.max_age_ms / 1000)
@@ -141,7 +158,7 @@ async def bootstrap(
                 EventUsageSink(publisher, kit.metrics),
             )
             try:
-                yield _server(kit, settings, optimizer, registry, cache)
+                yield _server(kit, settings, optimizer, registry, secrets, cache)
             finally:
                 await background.drain(settings.server.stop_grace_ms / 1000)
                 await publisher.flush(settings.events.flush_timeout_ms / 1000)
@@ -157,9 +174,16 @@ def _server(
     settings: RouterSettings,
     optimizer: InferenceOptimizer,
     registry: CurrentRegistry,
+    secrets: Secrets,
     cache: Dependency,
 ) -> GrpcServer:
-    health = Health({"identity": kit.identities_fresh, "resources": registry.is_loaded})
+    health = Health(
+        {
+            "identity": kit.identities_fresh,
+            "resources": registry.is_loaded,
+            "secrets": secrets.looked_at,
+        }
+    )
     server = kit.server(
         service_names=_SERVICES,
         checks={},

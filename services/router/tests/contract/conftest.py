@@ -14,6 +14,7 @@ import pytest
 from infermesh_common.background import BackgroundTasks
 from infermesh_common.resources.resource_set import parse
 from infermesh_common.resources.types import Model, Provider
+from infermesh_common.secrets.facade import Secrets
 from infermesh_common.settings import BreakerSettings, TelemetrySettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.telemetry.tracing import Tracing
@@ -57,12 +58,14 @@ class Mesh:
         telemetry = TelemetrySettings(
             log_level="INFO", log_flush_interval_ms=0, otlp_endpoint=None, trace_sample_ratio=0
         )
+        metrics = Metrics()
         self.pool = ProviderPool(
             BreakerSettings(failure_threshold=1000, open_ms=1000, max_concurrent=10),
             RestRules(first_s=0.0, refused_s=0.0, longest_s=0.0),
-            Metrics(),
+            metrics,
             self.background,
             Tracing("router", telemetry),
+            Secrets(metrics, stale_after_s=60),
             max_response_bytes=MAX_RESPONSE_BYTES,
         )
 

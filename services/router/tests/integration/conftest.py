@@ -12,6 +12,7 @@ import pytest
 
 from infermesh_common.background import BackgroundTasks
 from infermesh_common.resources.resource_set import ResourceSet, build
+from infermesh_common.secrets.facade import Secrets
 from infermesh_common.settings import BreakerSettings, TelemetrySettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.telemetry.tracing import Tracing
@@ -121,6 +122,7 @@ class Models:
             self.metrics,
             self.background,
             Tracing("router", TELEMETRY),
+            Secrets(self.metrics, stale_after_s=60),
             max_response_bytes=MAX_BYTES,
         )
         self.stage = ModelStage(self.pool, self.metrics, RetryRules(share=1, per_second=10))

@@ -10,6 +10,7 @@ from infermesh_common.background import BackgroundTasks
 from infermesh_common.errors import Unavailable
 from infermesh_common.resilience import Dependency
 from infermesh_common.resources.resource_set import parse
+from infermesh_common.secrets.facade import Secrets
 from infermesh_common.settings import BreakerSettings, TelemetrySettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.telemetry.tracing import Tracing
@@ -61,7 +62,7 @@ async def asked(place, times=1):
             provider,
             BedrockDialect(OwnCredentials(place)),
             await Dependency.create("aws", BREAKER, metrics),
-            ProviderKeys(provider, RULES, metrics),
+            ProviderKeys(provider, RULES, metrics, Secrets(metrics, stale_after_s=60)),
             Tracing("router", TELEMETRY),
             max_response_bytes=10_000,
         )

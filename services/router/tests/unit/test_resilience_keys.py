@@ -1,4 +1,4 @@
-"""Keys of a provider are files: rotated without a restart, and used in turns."""
+"""Keys of a provider: rotated without a restart, and used in turns."""
 
 import os
 from collections import Counter
@@ -6,11 +6,13 @@ from collections import Counter
 import pytest
 
 from infermesh_common.errors import ResourceExhausted, Unavailable
-from infermesh_common.resources.resource_set import parse
-from infermesh_common.settings import SettingsError
+from infermesh_common.resources.resource_set import ResourceSet, build, parse
+from infermesh_common.secrets.facade import Secrets
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.resources import model, resource
-from infermesh_router.adapters.outbound.providers.keys import ProviderKeys, SecretFile
+from infermesh_common.testing.secrets import ScriptedSource
+from infermesh_router.adapters.outbound.providers.keys import ProviderKeys, keys_in_use
+from infermesh_router.application.resource_readiness import Standing
 from infermesh_router.domain.resilience.key_ring import RestRules
 
 RULES = RestRules(first_s=30.0, refused_s=60.0, longest_s=300.0)
@@ -19,17 +21,23 @@ OTHER = parse(model("other"), "test")
 
 
 class Keys:
-    def __init__(self, folder, *weights, auth=False):
+    def __init__(self, folder, *weights, auth=False, vault=None):
         self.paths = [folder / f"key-{n}" for n in range(len(weights))]
         for number, path in enumerate(self.paths):
             path.write_text(f"secret-{number}\n")
         refs = [{"file": str(path)} for path in self.paths]
+        if vault:
+            refs = [{"vault": {"path": "p", "key": str(n)}} for n in range(len(weights))]
         spec = {"keys": [{"secret": ref, "weight": w} for ref, w in zip(refs, weights)]}
         if auth:
             spec = {"auth": refs[0]}
         provider = parse(resource("Provider", "p", baseUrl="http://x/v1", **spec), "test")
         self.metrics = Metrics()
-        self.keys = ProviderKeys(provider, RULES, self.metrics)
+        secrets = Secrets(self.metrics, stale_after_s=60, vault=vault)
+        resources = build([("test", provider.model_dump(by_alias=True))], ResourceSet())
+        self.refs = keys_in_use(resources)
+        secrets.follow(self.refs)
+        self.keys = ProviderKeys(provider, RULES, self.metrics, secrets)
 
     def secrets(self, count, of=MODEL):
         return Counter(self.keys.choose(of).secret for _ in range(count))
@@ -55,50 +63,6 @@ def test_one_key_alone_and_none_at_all_are_served_as_well(tmp_path):
     assert Keys(tmp_path).secrets(2) == {"": 2}
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_a_secret_is_read_again_when_its_file_changes_and_only_then(tmp_path):
-    path, clock = tmp_path / "key", Clock()
-    path.write_text("one")
-    secret = SecretFile(path, clock)
-    assert secret.changed() and secret.read() == "one" and not secret.changed()
-    fresh = tmp_path / "fresh"
-    fresh.write_text("two")
-    fresh.rename(path)
-    assert secret.changed() and secret.read() == "one", "it is not looked at all the time"
-    clock.now += 0.2
-    assert secret.read() == "two"
-    # Mounted Secrets are links to folders that are exchanged.
-    target = tmp_path / "target"
-    target.write_text("three")
-    path.unlink()
-    path.symlink_to(target)
-    secret.forget()
-    assert secret.changed() and secret.read() == "three"
-
-
-def test_a_file_that_cannot_be_read_is_tried_again_at_each_call(tmp_path):
-    path, clock = tmp_path / "key", Clock()
-    secret = SecretFile(path, clock)
-    for _ in range(2):
-        with pytest.raises(SettingsError):
-            secret.read()
-    path.write_text("")
-    with pytest.raises(SettingsError):
-        secret.read()
-    path.write_text("there")
-    assert secret.read() == "there"
-    path.unlink()
-    clock.now += 0.2
-    with pytest.raises(SettingsError):
-        secret.read()
-
-
 def test_a_key_without_a_readable_file_is_passed_over_and_none_is_a_clear_error(tmp_path):
     keys = Keys(tmp_path, 5, 1)
     for path in keys.paths:
@@ -111,6 +75,7 @@ def test_a_key_without_a_readable_file_is_passed_over_and_none_is_a_clear_error(
     with pytest.raises(Unavailable) as caught:
         keys.keys.choose(MODEL)
     assert caught.value.reason == "PROVIDER_KEY_MISSING"
+    assert caught.value.message == "The provider p has no readable key (SecretMissing)."
     keys.paths[0].write_text("back")
     assert keys.secrets(1) == {"back": 1}
 
@@ -166,3 +131,55 @@ def test_an_answer_that_uses_the_limit_up_lets_its_key_rest(tmp_path):
     assert keys.secrets(3) == {"secret-1": 3} and keys.cooldowns("exhausted") == 1
     keys.keys.answered(second, MODEL, {"x-ratelimit-remaining-requests": "1"})
     assert keys.secrets(1) == {"secret-1": 1}
+
+
+def test_keys_of_vault_outlive_it_and_without_one_the_error_says_why(tmp_path):
+    vault = ScriptedSource()
+    keys = Keys(tmp_path, 1, 1, vault=vault)
+    first, second = keys.refs
+    vault.fail(first)
+    with pytest.raises(Unavailable) as caught:
+        keys.keys.choose(MODEL)
+    assert caught.value.message.endswith("has no readable key (SecretNotRead, VaultSealed).")
+    vault.put(first, "one")
+    assert keys.secrets(2) == {"one": 2}
+    vault.put(second, "two")
+    vault.fail(first)
+    assert keys.secrets(2) == {"one": 1, "two": 1}, "what was read last is in use"
+
+
+def test_a_key_of_vault_that_is_rotated_rests_no_more(tmp_path):
+    vault = ScriptedSource()
+    keys = Keys(tmp_path, 1, vault=vault)
+    vault.put(keys.refs[0], "one")
+    keys.keys.limited(keys.keys.choose(MODEL), MODEL, 600)
+    vault.put(keys.refs[0], "one")
+    assert not keys.keys.is_free(MODEL)
+    with pytest.raises(ResourceExhausted):
+        keys.keys.choose(MODEL)
+    vault.put(keys.refs[0], "two")
+    assert keys.secrets(1) == {"two": 1}
+
+
+def test_keys_that_are_not_let_in_are_known_until_they_are_let_in_or_replaced(tmp_path):
+    keys = Keys(tmp_path, 1, auth=True)
+    key = keys.keys.choose(MODEL)
+    assert keys.keys.standing(failing=False) == Standing(1, 0, 0, False)
+    keys.keys.refused(key, MODEL)
+    assert keys.keys.standing(failing=True) == Standing(1, 1, 0, True)
+    keys.keys.answered(key, MODEL, {})
+    assert keys.keys.standing(failing=False).refused == 0
+    keys.keys.refused(key, MODEL)
+    keys.paths[0].write_text("another-secret")
+    assert keys.keys.standing(failing=False).refused == 0
+
+
+def test_keys_that_rest_are_counted_for_whichever_model(tmp_path):
+    keys = Keys(tmp_path, 1, 1)
+    first, second = keys.both()
+    keys.keys.limited(first, MODEL, None)
+    keys.keys.limited(first, OTHER, None)
+    assert keys.keys.standing(failing=False) == Standing(2, 0, 1, False)
+    keys.keys.refused(second, MODEL)
+    assert keys.keys.standing(failing=False) == Standing(2, 1, 2, False)
+    assert Keys(tmp_path).keys.standing(failing=False) == Standing(1, 0, 0, False)

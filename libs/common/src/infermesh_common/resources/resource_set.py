@@ -26,10 +26,17 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a resource was refused, in words that tell what to do."""
+    """Why a resource was refused.
+
+    Attributes:
+        where: it stands.
+        message: in words that tell what to do.
+        reason: in one CamelCase word.
+    """
 
     where: str
     message: str
+    reason: str = "Invalid"
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,11 @@ def parse(document: Document, where: str) -> Resource:
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+    # status belongs to the controller of a cluster.
+    stated = {key: value for key, value in document.items() if key != "status"}
     try:
-        # status belongs to the controller of a cluster.
-        return kind.model_validate({k: v for k, v in document.items() if k != "status"})
+        # The names of fields in Python are no others: an API server would not know them.
+        return kind.model_validate(stated, by_alias=True, by_name=False)
     except ValidationError as error:
         faults = (
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
@@ -132,7 +141,8 @@ def build(documents: Iterable[tuple[str, Document]], previous: ResourceSet) -> R
             continue
         key = (type(resource).__name__, resource.name)
         if key in by_key:
-            faults.append(Fault(where, f"{key[0]} {key[1]} is declared twice; the first counts"))
+            twice = f"{key[0]} {key[1]} is declared twice; the first counts"
+            faults.append(Fault(where, twice, "Duplicate"))
             continue
         by_key[key] = resource
         origins[key] = where
@@ -189,7 +199,8 @@ def _check_references(
         if not broken:
             return
         key, missing = broken[0]
-        faults.append(Fault(f"{key[0]} {key[1]}", f"names {missing[0]} {missing[1]}: not found"))
+        what = f"names {missing[0]} {missing[1]}: not found"
+        faults.append(Fault(f"{key[0]} {key[1]}", what, "ReferenceNotFound"))
         old = previous.by_key.get(key)
         if old is not None and old != by_key[key] and all(r in by_key for r in _references(old)):
             by_key[key] = old

@@ -1,15 +1,15 @@
 """Resources out of a directory of YAML files, hot reloaded."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 import yaml
 from watchfiles import awatch
 
-from infermesh_common.resources.resource_set import Document, Fault, ResourceSet, build
+from infermesh_common.resources.in_force import ResourcesInForce
+from infermesh_common.resources.resource_set import Document, Fault
 from infermesh_common.telemetry.logs import without_text
 from infermesh_common.telemetry.metrics import Metrics
 
@@ -19,8 +19,8 @@ _DEEPEST = 64
 _AGAIN_S = 0.5
 
 
-class ResourceStore:
-    """The resources in force in this process.
+class ResourceStore(ResourcesInForce):
+    """Resources out of the YAML files of a directory.
 
     Args:
         directory: where the YAML files stand; sub-folders are not read.
@@ -28,43 +28,15 @@ class ResourceStore:
     """
 
     def __init__(self, directory: Path, metrics: Metrics) -> None:
+        super().__init__(metrics)
         self._directory = directory
-        self._invalid = metrics.gauge("infermesh_resources_invalid")
-        self._reload_failures = metrics.counter("infermesh_resource_reload_failures_total")
-        self._listeners: list[Callable[[ResourceSet], None]] = []
         self._documents: dict[Path, list[tuple[str, Document]]] = {}
-        self.current = ResourceSet()
-
-    def subscribe(self, listener: Callable[[ResourceSet], None]) -> None:
-        """Calls `listener` now and at every change, with the set in force."""
-        self._listeners.append(listener)
-        listener(self.current)
 
     def load(self) -> None:
         """Reads the directory and puts what is valid in force."""
         faults: list[Fault] = []
         documents = list(self._read(faults))
-        built = build(documents, self.current)
-        faults.extend(built.faults)
-        for fault in faults:
-            _log.warning("resource_refused", where=fault.where, reason=fault.message)
-        self._invalid.set(len(faults))
-        changed = built.revision != self.current.revision
-        self.current = replace(built, faults=tuple(faults))
-        if changed:
-            _log.info("resources_loaded", revision=built.revision, count=len(built.by_key))
-            self._tell()
-
-    def _tell(self) -> None:
-        """Calls every listener, whatever the others do."""
-        failures: list[Exception] = []
-        for listener in self._listeners:
-            try:
-                listener(self.current)
-            except Exception as error:  # raised below, when the others have been told
-                failures.append(error)
-        if failures:
-            raise ExceptionGroup("listeners of resources failed", failures)
+        self._put(documents, faults)
 
     async def watch(self) -> None:
         """Reloads at every change of the directory until cancelled.

@@ -1,31 +1,83 @@
-"""Kinds of `infermesh.dev/v1alpha1`. One schema, for local YAML and for custom resources."""
+"""Kinds of `infermesh.dev/v1alpha1`. One schema, for local YAML and for custom resources.
 
+An API server lets no number stand for another type, so numbers and booleans are strict.
+"""
+
+import re
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+
+from infermesh_common.resources.declaration import Column, Needed, OneOf, Rule
 
 API_VERSION = "infermesh.dev/v1alpha1"
 
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+# What Kubernetes lets an object be called: a DNS subdomain (RFC 1123).
 Name = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", max_length=253)
+    str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", min_length=1, max_length=253)
 ]
 Capability = Literal[
     "chat", "embeddings", "tools", "json_schema", "vision", "logprobs", "audio", "reasoning"
 ]
-Quality = Annotated[float, Field(ge=0, le=1)]
-Milliseconds = Annotated[int, Field(gt=0)]
-# Bounded so that money is exact: see `prices`.
-UsdPerMTok = Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=18)]
+Quality = Annotated[float, Field(strict=True, ge=0, le=1)]
+Milliseconds = Annotated[int, Field(strict=True, gt=0)]
+_AMOUNT = r"^[0-9]{1,10}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?$"
+
+
+def _amount(value: object) -> object:
+    no_amount = isinstance(value, str) and not re.fullmatch(_AMOUNT, value, re.ASCII)
+    if no_amount or isinstance(value, bool):
+        raise ValueError("must be an amount such as 0.15")
+    return value
+
+
+# Bounded so that money is exact: see `prices`. A number that is not in quotes is exact to 15
+# digits; more do not come through a parser of YAML or JSON.
+UsdPerMTok = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=28, decimal_places=18),
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "exclusiveMaximum": 10**10,
+            "pattern": _AMOUNT,
+        }
+    ),
+]
 
 
 class Spec(BaseModel):
-    """Base of everything in a resource: camelCase outside, immutable, no unknown fields."""
+    """Base of everything in a resource: camelCase outside, immutable, no unknown fields.
+
+    Attributes:
+        rules: what holds between its fields.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
     )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _keeps_its_rules(self) -> Self:
+        for rule in self.rules:
+            if not rule.holds(self):
+                raise ValueError(rule.message)
+        return self
 
 
 class Metadata(BaseModel):
@@ -37,14 +89,52 @@ class Metadata(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
+class SecretKeyRef(Spec):
+    """An entry of a Kubernetes Secret.
+
+    Attributes:
+        name: of the Secret, in the namespace of the mesh.
+        key: of the entry in its `data`.
+    """
+
+    name: Name
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+
+
+class VaultRef(Spec):
+    """An entry of a secret in Vault or OpenBao.
+
+    Attributes:
+        path: of the secret in the KV engine (version 2), without the engine's mount and without
+            "data/", for example "providers/openai".
+        key: of the entry in it.
+    """
+
+    # No part begins with a dot, so that a path leads nowhere else.
+    path: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^[a-zA-Z0-9_][-.@:+=_a-zA-Z0-9]*(/[a-zA-Z0-9_][-.@:+=_a-zA-Z0-9]*)*$",
+            max_length=512,
+        ),
+    ]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
 class SecretRef(Spec):
-    """Where a secret stands. Never the secret itself.
+    """Where a secret stands, in exactly one of these places. Never the secret itself.
 
     Attributes:
         file: path of a file that holds it, for example a mounted Secret.
+        secret: entry of a Kubernetes Secret.
+        vault: entry of a secret in Vault or OpenBao.
     """
 
-    file: str
+    file: str | None = None
+    secret: SecretKeyRef | None = None
+    vault: VaultRef | None = None
+
+    rules: ClassVar[tuple[Rule, ...]] = (OneOf(("file", "secret", "vault"), required=True),)
 
 
 class ProviderKey(Spec):
@@ -56,11 +146,18 @@ class ProviderKey(Spec):
     """
 
     secret: SecretRef
-    weight: Annotated[int, Field(gt=0)] = 1
+    weight: Annotated[int, Field(strict=True, gt=0)] = 1
 
 
 class ProviderTimeouts(Spec):
-    """How long a provider may take for each part of an answer, in milliseconds."""
+    """How long a provider may take for each part of an answer, in milliseconds.
+
+    Attributes:
+        connect_ms: until there is a connection.
+        first_token_ms: until the first part of the answer.
+        between_tokens_ms: from one part of the answer to the next.
+        total_ms: until the end of the answer.
+    """
 
     connect_ms: Milliseconds = 2_000
     first_token_ms: Milliseconds = 60_000
@@ -90,21 +187,18 @@ class ProviderSpec(Spec):
     protocol: Literal["openai", "anthropic", "gemini", "bedrock"] = "openai"
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+[^/\s]$")]
     auth: SecretRef | None = None
-    keys: tuple[ProviderKey, ...] = ()
+    keys: Annotated[tuple[ProviderKey, ...], Field(max_length=64)] = ()
     auth_header: str = "authorization"
     headers: dict[str, str] = Field(default_factory=dict)
     query: dict[str, str] = Field(default_factory=dict)
     timeouts: ProviderTimeouts = ProviderTimeouts()
-    max_concurrent: Annotated[int, Field(gt=0)] = 64
+    max_concurrent: Annotated[int, Field(strict=True, gt=0)] = 64
     region: str = ""
 
-    @model_validator(mode="after")
-    def _one_way_to_sign_in(self) -> "ProviderSpec":
-        if self.auth and self.keys:
-            raise ValueError("give either auth or keys, not both")
-        if self.protocol == "bedrock" and not self.region:
-            raise ValueError("bedrock needs a region")
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (
+        OneOf(("auth",), lists=("keys",)),
+        Needed("region", where="protocol", value="bedrock"),
+    )
 
 
 class CatalogPrice(Spec):
@@ -142,11 +236,7 @@ class Pricing(Spec):
     catalog: CatalogPrice | None = None
     overlay: PriceOverlay | None = None
 
-    @model_validator(mode="after")
-    def _one(self) -> "Pricing":
-        if self.catalog and self.overlay:
-            raise ValueError("give either catalog or overlay, not both")
-        return self
+    rules: ClassVar[tuple[Rule, ...]] = (OneOf(("catalog", "overlay")),)
 
 
 class ModelSpec(Spec):
@@ -168,8 +258,8 @@ class ModelSpec(Spec):
     upstream_model: str
     aliases: tuple[str, ...] = ()
     capabilities: tuple[Capability, ...] = ("chat",)
-    context_tokens: Annotated[int, Field(gt=0)]
-    max_output_tokens: Annotated[int, Field(gt=0)] | None = None
+    context_tokens: Annotated[int, Field(strict=True, gt=0)]
+    max_output_tokens: Annotated[int, Field(strict=True, gt=0)] | None = None
     quality: dict[str, Quality] = Field(default_factory=dict)
     latency_ms: Milliseconds | None = None
     pricing: Pricing = Pricing()
@@ -197,7 +287,7 @@ class RoutePolicySpec(Spec):
     quality_floor: dict[str, Quality] = Field(default_factory=dict)
     max_latency_ms: Milliseconds | None = None
     baseline_model: Name | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=10)] = 3
     fallbacks: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
     hedge_after_ms: Milliseconds | None = None
 
@@ -217,14 +307,14 @@ class CachePolicySpec(Spec):
         epoch: raise it to make every entry unreachable at once.
     """
 
-    enabled: bool = True
-    ttl_seconds: Annotated[int, Field(gt=0)] = 86_400
-    max_temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    max_entry_bytes: Annotated[int, Field(gt=0)] = 1_048_576
-    max_tenant_bytes: Annotated[int, Field(gt=0)] = 268_435_456
-    single_flight: bool = True
+    enabled: StrictBool = True
+    ttl_seconds: Annotated[int, Field(strict=True, gt=0)] = 86_400
+    max_temperature: Annotated[float, Field(strict=True, ge=0, le=2)] = 1.0
+    max_entry_bytes: Annotated[int, Field(strict=True, gt=0)] = 1_048_576
+    max_tenant_bytes: Annotated[int, Field(strict=True, gt=0)] = 268_435_456
+    single_flight: StrictBool = True
     single_flight_wait_ms: Milliseconds = 60_000
-    epoch: Annotated[int, Field(ge=0)] = 0
+    epoch: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
 class TenantSpec(Spec):
@@ -239,7 +329,7 @@ class TenantSpec(Spec):
     """
 
     display_name: str = ""
-    suspended: bool = False
+    suspended: StrictBool = False
     allowed_models: tuple[Name, ...] = ()
     route_policy: Name = "default"
     cache_policy: Name = "default"
@@ -262,11 +352,16 @@ class ApiKeySpec(Spec):
 
 
 class Resource(BaseModel):
-    """What all resources have."""
+    """What all resources have.
+
+    Attributes:
+        columns: what `kubectl get` prints of its spec.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
     )
+    columns: ClassVar[tuple[Column, ...]] = ()
 
     api_version: Literal["infermesh.dev/v1alpha1"]
     metadata: Metadata
@@ -280,6 +375,10 @@ class Resource(BaseModel):
 class Provider(Resource):
     """See `ProviderSpec`."""
 
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Protocol", "protocol"),
+        Column("URL", "baseUrl", wide=True),
+    )
     kind: Literal["Provider"]
     spec: ProviderSpec
 
@@ -287,6 +386,11 @@ class Provider(Resource):
 class Model(Resource):
     """See `ModelSpec`."""
 
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Provider", "provider"),
+        Column("Upstream", "upstreamModel"),
+        Column("Context", "contextTokens", "integer", wide=True),
+    )
     kind: Literal["Model"]
     spec: ModelSpec
 
@@ -294,6 +398,7 @@ class Model(Resource):
 class RoutePolicy(Resource):
     """See `RoutePolicySpec`."""
 
+    columns: ClassVar[tuple[Column, ...]] = (Column("Baseline", "baselineModel"),)
     kind: Literal["RoutePolicy"]
     spec: RoutePolicySpec = RoutePolicySpec()
 
@@ -301,6 +406,11 @@ class RoutePolicy(Resource):
 class CachePolicy(Resource):
     """See `CachePolicySpec`."""
 
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Enabled", "enabled", "boolean"),
+        Column("TTL", "ttlSeconds", "integer"),
+        Column("Epoch", "epoch", "integer", wide=True),
+    )
     kind: Literal["CachePolicy"]
     spec: CachePolicySpec = CachePolicySpec()
 
@@ -308,6 +418,11 @@ class CachePolicy(Resource):
 class Tenant(Resource):
     """See `TenantSpec`."""
 
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Suspended", "suspended", "boolean"),
+        Column("Routes", "routePolicy"),
+        Column("Cache", "cachePolicy"),
+    )
     kind: Literal["Tenant"]
     spec: TenantSpec = TenantSpec()
 
@@ -315,6 +430,10 @@ class Tenant(Resource):
 class ApiKey(Resource):
     """See `ApiKeySpec`."""
 
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Tenant", "tenant"),
+        Column("Role", "role"),
+    )
     kind: Literal["ApiKey"]
     spec: ApiKeySpec
 

@@ -6,11 +6,28 @@ from typing import Any
 
 import grpc
 
-from infermesh_common.errors import InvalidArgument
+from infermesh_common.errors import InvalidArgument, Unavailable
 
 # Protobuf messages of any service, and grpc's handler: types that the generated code owns.
 Message = Any
 Context = grpc.aio.ServicerContext[Message, Message]
+
+
+# Of an error of a replica that stops, for whoever balances between replicas.
+STOPPING_TRAILER = "x-infermesh-stopping"
+
+
+class ReplicaStopping(Unavailable):
+    """This replica stops; another one may be asked.
+
+    Args:
+        touched: whether work on the call had begun.
+    """
+
+    def __init__(self, *, touched: bool) -> None:
+        what = "before the answer was complete" if touched else "and takes nothing on"
+        super().__init__("SERVICE_STOPPING", f"This replica stops {what}.")
+        self.trailer = (STOPPING_TRAILER, "interrupted" if touched else "refused")
 
 
 def arity_of(

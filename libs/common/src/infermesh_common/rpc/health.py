@@ -1,7 +1,9 @@
 """Liveness and readiness over the standard gRPC health protocol.
 
 "liveness": the event loop turns. "readiness" (and ""): every dependency that is needed answers;
-with hysteresis, so that one failed check does not take a pod out of service.
+with hysteresis, so that one failed check does not take a pod out of service. "accepting": not about
+to stop. Channels of the mesh go by it (`rpc.client`): a replica whose dependency fails says so
+itself, call by call, and better.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ Check = Callable[[], Awaitable[bool]]
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+ACCEPTING = "accepting"
 
 
 class _Servicer:
@@ -81,6 +84,7 @@ class Health:
     async def start(self) -> None:
         """Reports alive, and not ready until the first checks have passed."""
         await self.servicer.set("liveness", SERVING)
+        await self.servicer.set(ACCEPTING, NOT_SERVING if self._draining else SERVING)
         await self._report()
 
     async def run(self) -> None:
@@ -99,8 +103,9 @@ class Health:
         await self._report()
 
     async def drain(self) -> None:
-        """Reports not ready from now on."""
+        """Reports not ready from now on, and that no more calls should come."""
         self._draining = True
+        await self.servicer.set(ACCEPTING, NOT_SERVING)
         await self._report()
 
     def end_watches(self) -> None:

@@ -11,6 +11,7 @@ from infermesh_common.background import end_tasks
 from infermesh_common.identity.directory import IdentityDirectory
 from infermesh_common.identity.model import Role
 from infermesh_common.identity.watch import IdentityWatcher
+from infermesh_common.rpc.certificates import Certificates
 from infermesh_common.rpc.client import Channels
 from infermesh_common.rpc.health import Check, Health
 from infermesh_common.rpc.pipeline import ErrorTrailers, Guard, ServerPipeline
@@ -36,6 +37,7 @@ class ServiceKit:
         channels: to other services.
         directory: who may call.
         internal_token: by which this service proves itself to others.
+        certificates: of mutual TLS; None without it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ServiceKit:
     channels: Channels
     directory: IdentityDirectory
     internal_token: str
+    certificates: Certificates | None
     _tasks: list[asyncio.Task[None]]
 
     def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
@@ -113,6 +116,7 @@ class ServiceKit:
             metrics=self.metrics,
             tracing=self.tracing,
             service_names=service_names,
+            certificates=self.certificates,
         )
 
 
@@ -130,22 +134,29 @@ async def service_kit(
     telemetry = settings.telemetry
     configure_logs(name, telemetry.log_level, flush_interval_ms=telemetry.log_flush_interval_ms)
     token = read_secret(settings.identity.internal_token_file)
+    metrics = Metrics()
+    certificates = Certificates(settings.mtls, metrics) if settings.mtls else None
     tracing = Tracing(name, settings.telemetry)
     channels = Channels(
         max_message_bytes=settings.server.max_message_bytes,
         interceptors=tracing.client_interceptors(),
+        credentials=certificates.channel_credentials() if certificates else None,
+        longest_call_s=settings.server.max_connection_age_grace_ms / 1000,
     )
     max_age_s = settings.identity.max_snapshot_age_ms / 1000
     kit = ServiceKit(
         name=name,
         settings=settings,
-        metrics=Metrics(),
+        metrics=metrics,
         tracing=tracing,
         channels=channels,
         directory=directory or IdentityDirectory(internal_token=token, max_age_s=max_age_s),
         internal_token=token,
+        certificates=certificates,
         _tasks=[],
     )
+    if certificates is not None:
+        kit.spawn(certificates.follow(channels.renew), "certificates")
     try:
         yield kit
     finally:

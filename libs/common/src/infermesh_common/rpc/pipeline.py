@@ -33,6 +33,7 @@ from infermesh_common.rpc.deadline import StreamDeadline
 from infermesh_common.rpc.handlers import (
     Context,
     Message,
+    ReplicaStopping,
     arity_of,
     parsed,
     unchanged,
@@ -107,6 +108,9 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
         self._under_way = 0
         self._last_began_s = -math.inf
         self._closed = False
+        self._interrupted = False
+        self._limits: set[asyncio.Timeout] = set()
+        self._deadlines: set[StreamDeadline] = set()
         # grpc asks at every RPC; the methods of a server are few and their handlers do not change.
         self._wrapped: dict[str, tuple[object, grpc.RpcMethodHandler[Message, Message]]] = {}
 
@@ -118,6 +122,15 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
     def close(self) -> None:
         """Refuses new calls with UNAVAILABLE, which callers retry elsewhere."""
         self._closed = True
+
+    def interrupt(self) -> None:
+        """Ends the calls under way with UNAVAILABLE: the time for stopping is almost over. Streams
+        that have begun get it raised in their handlers, which may tell their clients."""
+        self._interrupted = True
+        for limit in self._limits:
+            limit.reschedule(0)
+        for deadline in list(self._deadlines):
+            deadline.interrupt(ReplicaStopping(touched=True))
 
     async def intercept_service(
         self,
@@ -167,15 +180,19 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             try:
                 self._admit(call)
-                async with asyncio.timeout(call.remaining_s()):
-                    response = serialize(await inner(parsed(parse, request), context))
+                async with asyncio.timeout(call.remaining_s()) as limit:
+                    self._limits.add(limit)
+                    try:
+                        response = serialize(await inner(parsed(parse, request), context))
+                    finally:
+                        self._limits.discard(limit)
                 code = grpc.StatusCode.OK
                 return response
             except grpc.aio.AbortError:
                 code = context.code()  # the handler refused by itself
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                mapped = map_error(call, unless_cancelled(error))
+                mapped = self._mapped(call, unless_cancelled(error))
                 code = mapped.status_code
                 await self._abort(call, context, mapped)
             finally:
@@ -199,19 +216,26 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
                     StreamDeadline(call.remaining_s()) as deadline,
                     aclosing(inner(parsed(parse, request), context)) as responses,
                 ):
-                    async for response in responses:
-                        message = serialize(response)
-                        # While grpc sends, the task is not in here: cancelled then, it would end
-                        # without a status, and the caller would wait for one in vain.
-                        deadline.paused = True
-                        yield message
-                        deadline.resume()
+                    self._deadlines.add(deadline)
+                    try:
+                        while True:
+                            try:
+                                message = serialize(await deadline.next(responses))
+                            except StopAsyncIteration:
+                                break
+                            # While grpc sends, the task is not in here: cancelled then, it would
+                            # end without a status, and the caller would wait for one in vain.
+                            deadline.paused = True
+                            yield message
+                            deadline.resume()
+                    finally:
+                        self._deadlines.discard(deadline)
                 code = grpc.StatusCode.OK
             except grpc.aio.AbortError:
                 code = context.code()  # the handler refused by itself
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                mapped = map_error(call, unless_cancelled(error))
+                mapped = self._mapped(call, unless_cancelled(error))
                 code = mapped.status_code
                 await self._abort(call, context, mapped)
             finally:
@@ -244,13 +268,18 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
 
     def _admit(self, call: RequestContext) -> None:
         if self._closed:
-            raise Unavailable("SERVICE_STOPPING", "This replica is about to stop.")
+            raise ReplicaStopping(touched=False)
         if self._max_concurrent is not None and self._under_way > self._max_concurrent:
             raise ResourceExhausted(
                 "SERVER_OVERLOADED", "Too many requests are being served.", retry_after_s=1
             )
         for guard in self._guards:
             guard.admit(call)
+
+    def _mapped(self, call: RequestContext, error: Exception) -> InfermeshError:
+        if self._interrupted and isinstance(error, TimeoutError) and call.remaining_s() > 0:
+            return ReplicaStopping(touched=True)
+        return map_error(call, error)
 
     def _end(self, call: RequestContext, code: grpc.StatusCode) -> None:
         self._under_way -= 1
@@ -268,6 +297,7 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
             (STATUS_DETAILS_TRAILER, status.SerializeToString()),
             ("x-request-id", call.request_id),
             *self._error_trailers(call, error),
+            *([error.trailer] if isinstance(error, ReplicaStopping) else []),
         )
         try:
             await context.abort(error.status_code, error.message, trailers)

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from infermesh_common.background import end_tasks
+from infermesh_common.rpc.certificates import Certificates
 from infermesh_common.rpc.health import Health
 from infermesh_common.rpc.pipeline import ServerPipeline
 from infermesh_common.settings import ServerSettings
@@ -21,6 +22,8 @@ from infermesh_common.telemetry.tracing import Tracing
 
 _log = structlog.get_logger(__name__)
 _HANDOVER_S = 0.1
+# Of the time that calls under way have to finish, for telling those that will not.
+_LAST_WORDS_S = 1.0
 
 
 class GrpcServer:
@@ -33,6 +36,7 @@ class GrpcServer:
         metrics: what it exposes on its metrics port.
         tracing: traces of the process.
         service_names: full names for reflection.
+        certificates: for mutual TLS; None: clients connect in clear.
     """
 
     def __init__(
@@ -44,15 +48,19 @@ class GrpcServer:
         metrics: Metrics,
         tracing: Tracing,
         service_names: Sequence[str],
+        certificates: Certificates | None = None,
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
         self._health = health
         self._metrics = metrics
         self._tracing = tracing
+        self._certificates = certificates
         self._tasks: list[asyncio.Task[None]] = []
         self._endpoint: MetricsEndpoint | None = None
+        self._probes: grpc.aio.Server | None = None
         self.port = 0
+        self.health_port = 0
         self.grpc = grpc.aio.server(
             interceptors=[*tracing.server_interceptors(), pipeline],
             # The bound itself is the pipeline's, which lets health through. This is a last resort.
@@ -61,7 +69,7 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 ("grpc.max_connection_age_ms", settings.max_connection_age_ms),
-                ("grpc.max_connection_age_grace_ms", settings.stop_grace_ms),
+                ("grpc.max_connection_age_grace_ms", settings.max_connection_age_grace_ms),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.max_ping_strikes", 0),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5000),
@@ -83,9 +91,16 @@ class GrpcServer:
         Raises:
             RuntimeError: the address cannot be bound.
         """
-        self.port = self.grpc.add_insecure_port(self._settings.listen_address)
+        address = self._settings.listen_address
+        if self._certificates is None:
+            self.port = self.grpc.add_insecure_port(address)
+        else:
+            credentials = self._certificates.server_credentials()
+            self.port = self.grpc.add_secure_port(address, credentials)
         self._endpoint = MetricsEndpoint(self._metrics, self._settings.metrics_address)
         await self._health.start()
+        if self._settings.health_address is not None:
+            await self._listen_for_probes(self._settings.health_address)
         await self.grpc.start()
         self._tasks.append(asyncio.create_task(self._health.run(), name="health"))
         _log.info("listening", address=self._settings.listen_address, port=self.port)
@@ -103,11 +118,30 @@ class GrpcServer:
         if self._pipeline.busy:
             await asyncio.sleep(_HANDOVER_S)
         self._health.end_watches()
-        await self.grpc.stop(self._settings.stop_grace_ms / 1000)
+        await self._finish(self._settings.stop_grace_ms / 1000)
         await end_tasks(self._tasks)
+        if self._probes is not None:
+            await self._probes.stop(None)
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)
         await asyncio.to_thread(self._tracing.close)
+
+    async def _listen_for_probes(self, address: str) -> None:
+        """Health alone, in clear: what probes has no certificate of the mesh."""
+        self._probes = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._probes)
+        self.health_port = self._probes.add_insecure_port(address)
+        await self._probes.start()
+
+    async def _finish(self, grace_s: float) -> None:
+        """Lets calls under way finish. gRPC cancels what is left in the end, which a client of the
+        transcoder could take for the end of an answer: so it is ended with an error before."""
+        stopping = asyncio.ensure_future(self.grpc.stop(grace_s))
+        last_words_s = min(_LAST_WORDS_S, grace_s / 2)
+        await asyncio.wait({stopping}, timeout=grace_s - last_words_s)
+        if not stopping.done():
+            self._pipeline.interrupt()
+        await stopping
 
 
 async def serve(server: GrpcServer) -> None:

@@ -191,7 +191,7 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec(
             "infermesh_declared_keys_invalid",
             Kind.GAUGE,
-            "Files of declared API keys that cannot be used; the key they held before stays.",
+            "Secrets of declared API keys that cannot be used; the key they were before stays.",
         ),
         MetricSpec(
             "infermesh_cache_corrupt_entries_total",
@@ -223,6 +223,55 @@ METRICS: dict[str, MetricSpec] = {
             Kind.COUNTER,
             "Calls of a provider by key, as its place in the resource.",
             ("provider", "key"),
+        ),
+        MetricSpec(
+            "infermesh_resources_info",
+            Kind.GAUGE,
+            "1 for the revision of the resources in force.",
+            ("revision",),
+        ),
+        MetricSpec(
+            "infermesh_kubernetes_watch_age_seconds",
+            Kind.GAUGE,
+            "Time since the API server last said anything of what is followed; up to a minute in a "
+            "quiet cluster.",
+            ("source",),
+        ),
+        MetricSpec(
+            "infermesh_kubernetes_watch_failures_total",
+            Kind.COUNTER,
+            "Lists and watches of the API server that failed.",
+            ("source",),
+        ),
+        MetricSpec(
+            "infermesh_kubernetes_leader",
+            Kind.GAUGE,
+            "1 in the process that holds the lease.",
+            ("lease",),
+        ),
+        MetricSpec(
+            "infermesh_status_writes_total",
+            Kind.COUNTER,
+            "Writes of the status of custom resources, by kind and result.",
+            ("kind", "result"),
+        ),
+        MetricSpec(
+            "infermesh_certificate_reads_total",
+            Kind.COUNTER,
+            "New files of the certificate between services, by result: renewed, failed.",
+            ("result",),
+        ),
+        MetricSpec(
+            "infermesh_secret_age_seconds",
+            Kind.GAUGE,
+            "Time since the source last confirmed the secret that it has not confirmed for longest.",
+            ("source",),
+        ),
+        MetricSpec(
+            "infermesh_secret_failures_total",
+            Kind.COUNTER,
+            "Looks at a secret that failed, by why.",
+            ("source", "reason"),
         ),
     )
 }

@@ -2,8 +2,8 @@
 
 from infermesh_cache.domain.policy import CacheRules
 from infermesh_common.errors import FailedPrecondition
+from infermesh_common.resources.in_force import ResourcesInForce
 from infermesh_common.resources.resource_set import ResourceSet
-from infermesh_common.resources.store import ResourceStore
 from infermesh_common.resources.types import CachePolicySpec
 
 
@@ -27,7 +27,7 @@ class ResourcePolicies:
         store: the resources in force.
     """
 
-    def __init__(self, store: ResourceStore) -> None:
+    def __init__(self, store: ResourcesInForce) -> None:
         self._rules: dict[str, CacheRules] = {}
         self._seen: set[str] = set()
         store.subscribe(self._take_over)

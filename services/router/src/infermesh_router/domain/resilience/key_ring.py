@@ -133,6 +133,12 @@ class KeyRing:
         """Keys that rest, or have and were not used with success since."""
         return {key for key, _ in self._rests}
 
+    @property
+    def resting(self) -> Collection[int]:
+        """Keys that rest, for whichever model."""
+        now_s = self._clock()
+        return {key for (key, _), rest in self._rests.items() if rest.until_s > now_s}
+
     def rest_s(self, key: int, model: str) -> float:
         """How long `key` still rests for `model`, in seconds; 0 when it does not."""
         if not self._rests:

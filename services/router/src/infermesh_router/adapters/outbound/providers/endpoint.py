@@ -25,6 +25,7 @@ from infermesh_router.adapters.outbound.providers.dialect import (
     Dialect,
 )
 from infermesh_router.adapters.outbound.providers.keys import Key, ProviderKeys
+from infermesh_router.application.resource_readiness import Standing
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
 from infermesh_router.domain.resilience.answers import begins, check_answer
@@ -98,6 +99,10 @@ class ProviderEndpoint:
     async def close(self) -> None:
         """Closes its connections; calls under way fail."""
         await self._http.close()
+
+    def standing(self) -> Standing:
+        """What calls have shown so far."""
+        return self._keys.standing(failing=self._dependency.is_open)
 
     async def close_when_idle(self) -> None:
         """Lets calls under way end, then closes: for a provider whose resource has changed."""

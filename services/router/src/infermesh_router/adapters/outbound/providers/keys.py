@@ -1,24 +1,29 @@
-"""The keys of one provider: files that may be rotated, and when each may be used."""
+"""The keys of one provider: secrets that may be rotated, and when each may be used."""
 
-import os
 import random
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import structlog
 
 from infermesh_common.errors import InfermeshError, ResourceExhausted, Unavailable
-from infermesh_common.resources.types import Model, Provider, ProviderKey, ProviderSpec
-from infermesh_common.settings import SettingsError, read_secret
+from infermesh_common.resources.resource_set import ResourceSet
+from infermesh_common.resources.types import (
+    Model,
+    Provider,
+    ProviderKey,
+    ProviderSpec,
+    SecretRef,
+)
+from infermesh_common.secrets.facade import Secrets
+from infermesh_common.secrets.faults import SecretError
 from infermesh_common.telemetry.metrics import Metrics
+from infermesh_router.application.resource_readiness import Standing
 from infermesh_router.domain.resilience.cooldown import exhausted_s
 from infermesh_router.domain.resilience.key_ring import KeyRing, RestRules, Why
 
 _log = structlog.get_logger(__name__)
-_Signature = tuple[int, int, int]
-_LOOK_EVERY_S = 0.1
 
 
 class Key(NamedTuple):
@@ -33,60 +38,6 @@ class Key(NamedTuple):
     secret: str
 
 
-class SecretFile:
-    """A secret that is read again when its file has changed.
-
-    Every call asks for it. Reading the file each time would cost a call a tenth more, and looking
-    whether it has changed a thirtieth: so that is done once in a while.
-
-    Args:
-        path: of the file; a link may lead to another one later, as in mounted Secrets.
-        clock: seconds that only grow.
-
-    Attributes:
-        text: what was read last.
-    """
-
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self.text = ""
-        self._signature: _Signature | None = None
-        self._look_at = 0.0
-
-    def changed(self) -> bool:
-        """Whether the file is another one than was read."""
-        return self._now() != self._signature
-
-    def read(self) -> str:
-        """The secret, as it was a tenth of a second ago or later.
-
-        Raises:
-            SettingsError: the file cannot be read or is empty.
-        """
-        now = self._clock()
-        if now < self._look_at and self._signature is not None:
-            return self.text
-        signature = self._now()
-        if signature is None or signature != self._signature:
-            self._signature = None
-            self.text = read_secret(self._path)
-            self._signature = signature
-        self._look_at = now + _LOOK_EVERY_S
-        return self.text
-
-    def forget(self) -> None:
-        """The next `read` looks at the file."""
-        self._look_at = 0.0
-
-    def _now(self) -> _Signature | None:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
-
-
 class ProviderKeys:
     """Chooses keys for calls, and hears how the calls went.
 
@@ -94,15 +45,24 @@ class ProviderKeys:
         provider: the resource; one without any key has one that is empty.
         rules: how long keys rest.
         metrics: of the process.
+        secrets: where the keys are read.
     """
 
-    def __init__(self, provider: Provider, rules: RestRules, metrics: Metrics) -> None:
+    def __init__(
+        self, provider: Provider, rules: RestRules, metrics: Metrics, secrets: Secrets
+    ) -> None:
         self._provider = provider.name
+        self._secrets = secrets
         keys = _keys_of(provider.spec)
-        self._files = [SecretFile(Path(key.secret.file)) for key in keys]
+        self._refs = [key.secret for key in keys]
+        # What was read last.
+        self._texts = [""] * len(keys)
         weights = [key.weight for key in keys] or [1]
         self._ring = KeyRing(weights, rules, time.monotonic, random.random)
-        self._unreadable: set[int] = set()
+        # Why a key cannot be read, by its place.
+        self._unreadable: dict[int, str] = {}
+        # Also an only key, which does not rest for it.
+        self._refused: set[int] = set()
         calls = metrics.counter("infermesh_provider_key_calls_total")
         self._calls = [calls.labels(provider.name, str(key)) for key in range(len(weights))]
         self._rests = metrics.counter("infermesh_provider_cooldowns_total")
@@ -111,7 +71,7 @@ class ProviderKeys:
         """The key for the next call of `model`.
 
         Raises:
-            Unavailable: PROVIDER_KEY_MISSING, no file of a key can be read;
+            Unavailable: PROVIDER_KEY_MISSING, no key can be read;
                 PROVIDER_REFUSED_CREDENTIALS, every key was refused a short while ago.
             ResourceExhausted: PROVIDER_KEYS_COOLING, every key rests.
         """
@@ -132,6 +92,7 @@ class ProviderKeys:
     def answered(self, key: Key, model: Model, headers: Mapping[str, str]) -> None:
         """A call was let in; what its headers say of the next one is heeded."""
         self._ring.answered(key.place, model.name)
+        self._refused.discard(key.place)
         wait_s = exhausted_s(headers, time.time())
         if wait_s:
             self._rest(key, model, Why.EXHAUSTED, wait_s)
@@ -146,13 +107,24 @@ class ProviderKeys:
         An only key does not rest: there is nothing to prefer to it, and a provider that refuses
         one request so would be out of reach for all the others.
         """
+        if self._refs:
+            self._refused.add(key.place)
         if len(self._calls) == 1:
             return False
         self._rest(key, model, Why.REFUSED, None)
         return self.is_free(model)
 
+    def standing(self, *, failing: bool) -> Standing:
+        """How many keys are not let in, and how many rest. A new secret is given its chance."""
+        refused = {
+            key
+            for key in self._refused
+            if not self._secrets.differs(self._refs[key], self._texts[key])
+        }
+        return Standing(len(self._calls), len(refused), len(self._ring.resting), failing)
+
     def _rest(self, key: Key, model: Model, why: Why, stated_s: float | None) -> float:
-        if self._files and self._files[key.place].text != key.secret:
+        if self._refs and self._texts[key.place] != key.secret:
             # Rotated while the call was under way: nothing is known of the new one.
             return 0.0
         self._rests.labels(self._provider, why.value).inc()
@@ -169,31 +141,39 @@ class ProviderKeys:
 
     def _notice_rotation(self) -> None:
         for key in self._ring.rested:
-            if self._files and self._files[key].changed():
+            if self._refs and self._secrets.differs(self._refs[key], self._texts[key]):
                 self._ring.forget(key)
-                self._files[key].forget()
 
     def _secret(self, key: int) -> str | None:
-        """None when the file cannot be read: told once, until it can."""
-        if not self._files:
+        """None when the key cannot be read: told once, until it can."""
+        if not self._refs:
             return ""
         try:
-            secret = self._files[key].read()
-        except SettingsError as error:
-            if key not in self._unreadable:
-                self._unreadable.add(key)
-                _log.error("provider_key_unreadable", provider=self._provider, error=str(error))
+            secret = self._texts[key] = self._secrets.read(self._refs[key])
+        except SecretError as error:
+            if self._unreadable.get(key) != error.fault.reason:
+                self._unreadable[key] = error.fault.reason
+                _log.error(
+                    "provider_key_unreadable",
+                    provider=self._provider,
+                    key=key,
+                    reason=error.fault.reason,
+                    error=str(error),
+                )
             return None
-        self._unreadable.discard(key)
+        if self._unreadable:
+            self._unreadable.pop(key, None)
         return secret
 
     def _none_left(self, model: Model) -> InfermeshError:
         resting = [key for key in range(len(self._calls)) if self._ring.rest_s(key, model.name)]
         metadata = {"provider": self._provider}
         if not resting:
+            # Not what the faults say at length: that is of the operator's concern, not the client's.
+            why = ", ".join(sorted(set(self._unreadable.values())))
             return Unavailable(
                 "PROVIDER_KEY_MISSING",
-                f"The provider {self._provider} has no readable key.",
+                f"The provider {self._provider} has no readable key ({why}).",
                 metadata=metadata,
             )
         wait_s = min(self._ring.rest_s(key, model.name) for key in resting)
@@ -214,3 +194,8 @@ class ProviderKeys:
 
 def _keys_of(spec: ProviderSpec) -> tuple[ProviderKey, ...]:
     return (ProviderKey(secret=spec.auth),) if spec.auth else spec.keys
+
+
+def keys_in_use(resources: ResourceSet) -> list[SecretRef]:
+    """Where the keys of all providers stand."""
+    return [key.secret for p in resources.providers.values() for key in _keys_of(p.spec)]

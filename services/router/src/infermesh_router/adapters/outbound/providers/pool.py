@@ -6,12 +6,14 @@ from contextlib import aclosing
 from infermesh_common.background import BackgroundTasks
 from infermesh_common.resilience import Dependency
 from infermesh_common.resources.types import Model, Provider
+from infermesh_common.secrets.facade import Secrets
 from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.telemetry.tracing import Tracing
 from infermesh_router.adapters.outbound.providers.dialects import DIALECTS
 from infermesh_router.adapters.outbound.providers.endpoint import ProviderEndpoint
 from infermesh_router.adapters.outbound.providers.keys import ProviderKeys
+from infermesh_router.application.resource_readiness import Standing
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.request import JsonObject, Surface
 from infermesh_router.domain.resilience.key_ring import RestRules
@@ -27,6 +29,7 @@ class ProviderPool:
         metrics: of the process.
         background: closes what a changed resource has replaced.
         tracing: of the process.
+        secrets: where the keys are read.
         max_response_bytes: larger answers are refused.
     """
 
@@ -37,6 +40,7 @@ class ProviderPool:
         metrics: Metrics,
         background: BackgroundTasks,
         tracing: Tracing,
+        secrets: Secrets,
         *,
         max_response_bytes: int,
     ) -> None:
@@ -45,6 +49,7 @@ class ProviderPool:
         self._metrics = metrics
         self._background = background
         self._tracing = tracing
+        self._secrets = secrets
         self._max_response_bytes = max_response_bytes
         self._open: dict[str, ProviderEndpoint] = {}
 
@@ -86,6 +91,11 @@ class ProviderPool:
             async for chunks in pieces:
                 yield chunks
 
+    def standing(self, provider: str) -> Standing | None:
+        """What calls of a provider have shown so far; None when there were none."""
+        endpoint = self._open.get(provider)
+        return None if endpoint is None else endpoint.standing()
+
     async def close(self) -> None:
         """Closes every connection."""
         endpoints, self._open = self._open, {}
@@ -116,7 +126,7 @@ class ProviderPool:
             provider,
             DIALECTS[provider.spec.protocol],
             dependency,
-            ProviderKeys(provider, self._rests, self._metrics),
+            ProviderKeys(provider, self._rests, self._metrics, self._secrets),
             self._tracing,
             max_response_bytes=self._max_response_bytes,
         )

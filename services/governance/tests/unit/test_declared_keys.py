@@ -1,4 +1,4 @@
-"""Keys that stand in files."""
+"""Keys that are declared, wherever they stand."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,14 +7,21 @@ from pathlib import Path
 import pytest
 
 from infermesh_common.identity.model import Role, hash_key
-from infermesh_common.resources.types import API_VERSION, ApiKey
+from infermesh_common.resources.types import API_VERSION, ApiKey, SecretRef, VaultRef
+from infermesh_common.secrets.facade import Secrets
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.identity import new_api_key
-from infermesh_governance.adapters.outbound.secret_files import SecretFileKeys
+from infermesh_common.testing.secrets import ScriptedSource
+from infermesh_governance.adapters.outbound.declared_keys import DeclaredKeys
 from infermesh_governance.domain.keys import KeyRecord, Origin
 
 
-def _resource(name: str, file: Path, role: str = "member") -> ApiKey:
+def _resource(
+    name: str, file: Path | None, role: str = "member", *, vault: VaultRef | None = None
+) -> ApiKey:
+    secret: dict[str, object] = {"file": str(file)}
+    if vault is not None:
+        secret = {"vault": vault.model_dump()}
     return ApiKey.model_validate(
         {
             "apiVersion": API_VERSION,
@@ -23,7 +30,7 @@ def _resource(name: str, file: Path, role: str = "member") -> ApiKey:
             "spec": {
                 "tenant": "acme",
                 "role": role,
-                "secretRef": {"file": str(file)},
+                "secretRef": secret,
                 "description": f"of {name}",
             },
         }
@@ -36,7 +43,12 @@ class Reading:
     def __init__(self, metrics: Metrics, operator_key_file: Path | None = None) -> None:
         self.told: list[Mapping[str, KeyRecord]] = []
         self.metrics = metrics
-        self.keys = SecretFileKeys(operator_key_file, self.told.append, metrics, poll_s=60)
+        self.now = 1000.0
+        self.vault = ScriptedSource()
+        self.secrets = Secrets(metrics, stale_after_s=60, vault=self.vault, clock=lambda: self.now)
+        self.keys = DeclaredKeys(
+            operator_key_file, self.secrets, self.told.append, metrics, poll_s=60
+        )
 
     def invalid(self) -> float:
         return self.metrics.sample("infermesh_declared_keys_invalid")
@@ -118,7 +130,7 @@ async def test_a_bad_file_is_a_fault_with_a_sentence_and_takes_no_key_away(
     (fault,) = reading.keys.faults.items()
     assert fault[0] == "ApiKey ci"
     assert says in fault[1]
-    assert "the key it held before stays in force" in fault[1]
+    assert "The key it was before stays in force" in fault[1]
     assert "very-secret" not in fault[1]
     assert reading.told[-1].keys() == {good_id}
     assert reading.invalid() == 1
@@ -187,3 +199,61 @@ async def test_a_new_resource_is_read_without_waiting_for_the_next_look(
         while key_id not in reading.told[-1]:
             await asyncio.sleep(0)
     running.cancel()
+
+
+async def test_a_key_of_vault_outlives_it_for_a_while_and_then_fails_closed(
+    metrics: Metrics,
+) -> None:
+    place = VaultRef(path="api-keys/acme", key="ci")
+    ref = SecretRef(vault=place)
+    key_id, api_key = new_api_key()
+    reading = Reading(metrics)
+    reading.keys.declare([_resource("ci", None, vault=place)])
+    reading.vault.put(ref, api_key)
+    await reading.keys.read_once()
+    assert reading.told[-1].keys() == {key_id}
+
+    reading.vault.fail(ref)
+    reading.now += 59
+    await reading.keys.read_once()
+    assert reading.told[-1].keys() == {key_id} and not reading.keys.faults
+
+    reading.now += 1
+    await reading.keys.read_once()
+    assert reading.told[-1] == {}
+    assert "too old to be used" in reading.keys.faults["ApiKey ci"]
+
+    reading.vault.put(ref, api_key)
+    await reading.keys.read_once()
+    assert reading.told[-1].keys() == {key_id} and not reading.keys.faults
+
+
+async def test_a_secret_of_vault_that_is_no_api_key_takes_none_away_and_is_not_told(
+    metrics: Metrics,
+) -> None:
+    place = VaultRef(path="api-keys/acme", key="ci")
+    ref = SecretRef(vault=place)
+    key_id, api_key = new_api_key()
+    reading = Reading(metrics)
+    reading.keys.declare([_resource("ci", None, vault=place)])
+    reading.vault.put(ref, api_key)
+    await reading.keys.read_once()
+    reading.vault.put(ref, "sk-very-secret")
+    await reading.keys.read_once()
+    assert reading.told[-1].keys() == {key_id}
+    fault = reading.keys.faults["ApiKey ci"]
+    assert fault.startswith("The key ci of api-keys/acme in Vault does not hold an API key")
+    assert "very-secret" not in fault
+
+
+async def test_a_new_key_of_vault_is_waited_for(metrics: Metrics) -> None:
+    place = VaultRef(path="api-keys/acme", key="ci")
+    key_id, api_key = new_api_key()
+    reading = Reading(metrics)
+    reading.keys.declare([_resource("ci", None, vault=place)])
+    read = asyncio.create_task(reading.keys.read_once())
+    await asyncio.sleep(0)
+    reading.vault.put(SecretRef(vault=place), api_key)
+    await read
+    assert reading.told == [reading.told[0]] and reading.told[0].keys() == {key_id}
+    assert not reading.keys.faults

@@ -1,0 +1,122 @@
+"""Values that cannot work or are not safe are refused with a sentence."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from tools import chart
+
+DATABASE = "postgresql+psycopg://u@db/x"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"analytics": {"replicas": 2}}, "analytics keeps its data in SQLite"),
+        ({"defaults": {"replicas": 2}}, "analytics keeps its data in SQLite"),
+        ({"defaults": {"autoscaling": {"enabled": True}}}, "analytics keeps its data in SQLite"),
+        ({"redis": {"enabled": False}}, "state where Redis is"),
+        ({"externalRedis": {"url": "redis://other"}}, "choose one"),
+        (
+            {"redis": {"enabled": False}, "externalRedis": {"url": "redis://u:secret@h"}},
+            "externalRedis.url holds a password",
+        ),
+        ({"externalDatabase": {"enabled": True}}, "needs either externalDatabase.url or"),
+        (
+            {
+                "externalDatabase": {
+                    "enabled": True,
+                    "url": DATABASE,
+                    "existingSecret": {"name": "x", "urlKey": "url"},
+                }
+            },
+            "needs either externalDatabase.url or",
+        ),
+        (
+            {"externalDatabase": {"enabled": True, "existingSecret": {"urlKey": "url"}}},
+            "needs externalDatabase.existingSecret.name",
+        ),
+        (
+            {"externalDatabase": {"enabled": True, "url": "postgresql+psycopg://u:secret@db/x"}},
+            "externalDatabase.url holds a password",
+        ),
+        ({"externalVault": {"enabled": True}}, "needs externalVault.address"),
+        (
+            {"mtls": {"enabled": True, "source": "existingSecret"}},
+            "needs mtls.existingSecret",
+        ),
+        ({"envoy": {"tls": {"mode": "existingSecret"}}}, "needs envoy.tls.existingSecret"),
+        ({"envoy": {"tls": {"mode": "certManager"}}}, "needs envoy.tls.issuerRef.name"),
+        ({"gateway": {"enabled": True}}, "needs gateway.parentRefs"),
+        (
+            {
+                "gateway": {
+                    "enabled": True,
+                    "parentRefs": [{"name": "g"}],
+                    "hostnames": ["a.example.com"],
+                    "grpcHostnames": ["a.example.com"],
+                }
+            },
+            "does not allow a.example.com",
+        ),
+        (
+            {
+                "gateway": {"enabled": True, "parentRefs": [{"name": "g"}]},
+                "envoy": {"tls": {"mode": "selfSigned"}},
+            },
+            "TLS ends at the Gateway",
+        ),
+        ({"model": {"enabled": False}}, "turn both on or both off"),
+        ({"router": {"serviceAccount": {"create": False}}}, "name the ServiceAccount"),
+        (
+            {"router": {"autoscaling": {"enabled": True, "targetCPUUtilization": 0}}},
+            "has nothing to go by",
+        ),
+        (
+            {"router": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}}},
+            "minReplicas is above maxReplicas",
+        ),
+        (
+            {"trial": {"enabled": False}, "test": {"existingSecret": {"name": "x"}}},
+            "needs test.model",
+        ),
+        ({"test": {"enabled": False}, "router": {"image": {"tag": "latest"}}}, "tag"),
+    ],
+)
+def test_an_unsafe_combination_is_refused(values: Mapping[str, object], sentence: str) -> None:
+    with pytest.raises(chart.ChartError, match=sentence) as refused:
+        chart.render(values)
+
+    assert "secret@" not in str(refused.value)
+
+
+def test_every_sentence_is_said_at_once() -> None:
+    with pytest.raises(chart.ChartError) as refused:
+        chart.render({"redis": {"enabled": False}, "analytics": {"replicas": 2}})
+
+    assert "where Redis is" in str(refused.value)
+    assert "SQLite" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"externalDatabase": {"enabled": True, "url": DATABASE}, "analytics": {"replicas": 3}},
+        {
+            "redis": {"enabled": False},
+            "externalRedis": {"url": "rediss://someone@h:6380/1"},
+        },
+        {"trial": {"enabled": False}},
+    ],
+)
+def test_what_is_safe_is_not_refused(values: Mapping[str, object]) -> None:
+    assert chart.render(values)
+
+
+def test_an_old_cluster_is_refused() -> None:
+    with pytest.raises(chart.ChartError, match="kubeVersion"):
+        chart.render(kube_version="1.29.0")
+
+
+def test_the_chart_passes_the_checks_of_helm() -> None:
+    assert chart.lint() == 0

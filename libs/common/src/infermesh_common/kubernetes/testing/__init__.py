@@ -1,0 +1,1 @@
+"""An API server for tests, which fails as it is told to."""

@@ -1,0 +1,88 @@
+"""Pods die and come; clients do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import openai
+import pytest
+
+from tests.cluster.figures import record
+from tests.cluster.load import ConstantLoad, through_openai
+from tests.cluster.mesh import MODEL, MeshOnCluster, ask
+from tests.cluster.polling import until
+
+_PER_SECOND = 10
+
+
+@pytest.mark.usefixtures("cluster")
+class TestFaults:
+    """A mesh with two of everything."""
+
+    @pytest.mark.parametrize("component", ["router", "cache", "governance"])
+    async def test_a_killed_pod_fails_no_whole_answer(
+        self, mesh: MeshOnCluster, component: str
+    ) -> None:
+        pods = mesh.release.pods(component)
+        async with mesh.async_client() as client:
+            async with ConstantLoad(through_openai(client, MODEL), per_second=_PER_SECOND) as load:
+                await load.for_requests(20)
+                await asyncio.to_thread(mesh.faults.kill, pods[0])
+                await load.for_requests(50)
+        mesh.faults.settled(f"deployment/{mesh.release.fullname}-{component}", within_s=120)
+        record(**{f"kill_{component}_failed_requests": load.report.failed})
+        assert not load.report.failed, str(load.report)
+
+    async def test_new_routers_get_their_share_without_clients_connecting_anew(
+        self, mesh: MeshOnCluster
+    ) -> None:
+        name = f"deployment/{mesh.release.fullname}-router"
+        await asyncio.to_thread(mesh.faults.scale, name, 1)
+        try:
+            async with mesh.async_client() as client:
+                send = through_openai(client, MODEL)
+                async with ConstantLoad(send, per_second=_PER_SECOND) as load:
+                    await load.for_requests(20)
+                    await asyncio.to_thread(mesh.faults.scale, name, 2)
+                    await load.for_requests(100)
+                    before = await asyncio.to_thread(self._served, mesh)
+                    await load.for_requests(300)
+                    after = await asyncio.to_thread(self._served, mesh)
+        finally:
+            await asyncio.to_thread(mesh.faults.scale, name, 2)
+        shares = [after[pod] - before.get(pod, 0) for pod in after]
+        skew = (max(shares) - min(shares)) / sum(shares)
+        record(scaleup_skew_ratio=round(skew, 3))
+        assert not load.report.failed, str(load.report)
+        assert skew < 0.1, shares
+
+    def test_requests_are_answered_without_redis_and_it_is_used_again_when_it_is_back(
+        self, mesh: MeshOnCluster
+    ) -> None:
+        name = f"statefulset/{mesh.release.fullname}-redis"
+        with mesh.client() as client:
+            mesh.kubectl.run("scale", name, "--replicas=0")
+            try:
+                for number in range(5):
+                    assert ask(client, f"Without Redis {number}?")
+            finally:
+                mesh.faults.scale(name, 1)
+            until(
+                lambda: self._is_hit(client, "With Redis?"),
+                what="a hit",
+                within_s=60,
+            )
+
+    @staticmethod
+    def _served(mesh: MeshOnCluster) -> dict[str, float]:
+        return {
+            pod: mesh.metrics.read([pod]).total("infermesh_inferences_total")
+            for pod in mesh.release.pods("router")
+        }
+
+    @staticmethod
+    def _is_hit(client: openai.OpenAI, question: str) -> bool:
+        raw = client.chat.completions.with_raw_response.create(
+            model=MODEL, messages=[{"role": "user", "content": question}], max_tokens=16
+        )
+        return raw.headers["x-infermesh-cache"] == "hit"

@@ -1,0 +1,1 @@
+"""Builds the container images of the mesh: `python -m tools.images`."""
