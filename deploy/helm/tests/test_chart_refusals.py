@@ -1,8 +1,10 @@
 """Values that cannot work or are not safe are refused with a sentence."""
 
+import re
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
 from tools import chart
 
@@ -111,6 +113,33 @@ def test_every_sentence_is_said_at_once() -> None:
 )
 def test_what_is_safe_is_not_refused(values: Mapping[str, object]) -> None:
     assert chart.render(values)
+
+
+def test_the_values_of_the_guide_are_accepted() -> None:
+    guide = (chart.ROOT / "docs" / "install.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+
+    names = {chart.identifier(part) for part in chart.render(yaml.safe_load(block))}
+
+    assert "Deployment/infermesh-analytics" in names
+    assert not any("redis" in name or "model" in name for name in names)
+
+
+def test_every_value_that_the_guide_names_exists() -> None:
+    guide = (chart.ROOT / "docs" / "install.md").read_text("utf-8")
+    values = yaml.safe_load((chart.CHART / "values.yaml").read_text("utf-8"))
+
+    named = {
+        tuple(path.split("."))
+        for path in re.findall(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)`", guide)
+        if path.split(".")[0] in values
+    }
+    assert len(named) >= 10
+    for path in named:
+        found = values
+        for name in path:
+            assert name in found, ".".join(path)
+            found = found[name]
 
 
 def test_an_old_cluster_is_refused() -> None:

@@ -1,5 +1,5 @@
-"""Several routers behind the edge: one of them stops or is killed, and no client notices, or none is
-deceived."""
+"""Several routers behind the edge: one of them stops or is killed, and no client notices, or none
+is deceived."""
 
 import asyncio
 import json

@@ -34,13 +34,14 @@ class ModelServerOptions:
     """How to serve.
 
     Attributes:
-        port: of loopback.
+        port: where it listens.
         weights: GGUF file.
         api_key: what callers must send as Bearer token.
         slots: requests answered at once.
         slot_context_tokens: context of each.
         prompt_cache_mib: memory for prompts already evaluated.
         stop_grace_s: seconds after SIGTERM until it ends by force.
+        host: address it listens on.
     """
 
     port: int
@@ -50,6 +51,7 @@ class ModelServerOptions:
     slot_context_tokens: int
     prompt_cache_mib: int
     stop_grace_s: float
+    host: str = LOOPBACK
 
 
 def find_weights(package: str = _PACKAGE) -> Path:
@@ -84,7 +86,7 @@ class ModelServer:
         params = xllamacpp.CommonParams()
         params.model.path = str(options.weights)
         params.model_alias = {MODEL_NAME}
-        params.hostnames = [LOOPBACK]
+        params.hostnames = [options.host]
         params.port = options.port
         params.api_keys = [options.api_key]
         # Names an origin that no page has; the default would be every one.
@@ -129,7 +131,7 @@ def run(options: ModelServerOptions) -> int:
 
     # Only now: while the model loads, a signal ends the process at once, as it does by default.
     stop = SignalWait([signal.SIGTERM, signal.SIGINT])
-    print(f"serving {MODEL_NAME} on http://{LOOPBACK}:{options.port}", flush=True)
+    print(f"serving {MODEL_NAME} on http://{options.host}:{options.port}", flush=True)
     stop.wait()
     end_by_force_after(options.stop_grace_s)
     server.close()
@@ -145,7 +147,8 @@ def read_options(arguments: Sequence[str]) -> ModelServerOptions:
         OSError: the file of the API key cannot be read.
     """
     parser = argparse.ArgumentParser(prog="python -m infermesh_local.model_server")
-    parser.add_argument("--port", type=int, required=True, help="port of loopback")
+    parser.add_argument("--host", default=LOOPBACK, help="address it listens on")
+    parser.add_argument("--port", type=int, required=True, help="where it listens")
     parser.add_argument("--api-key-file", type=Path, required=True, help="what callers must know")
     parser.add_argument("--slots", type=int, required=True, help="requests answered at once")
     parser.add_argument("--slot-context", type=int, required=True, help="tokens of each")
@@ -161,6 +164,7 @@ def read_options(arguments: Sequence[str]) -> ModelServerOptions:
         slot_context_tokens=given.slot_context,
         prompt_cache_mib=given.prompt_cache_mib,
         stop_grace_s=given.stop_grace_s,
+        host=given.host,
     )
 
 

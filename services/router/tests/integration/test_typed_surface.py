@@ -194,7 +194,8 @@ async def test_health_needs_no_key_and_tells_what_is_missing(mesh):
 
     await eventually(lambda: status_is("SERVING"))
     health = await mesh.operations.GetHealth(operations_pb2.GetHealthRequest())
-    assert dict(health.dependencies) == dict.fromkeys(("identity", "resources", "cache"), "SERVING")
+    needed = ("identity", "resources", "secrets", "cache")
+    assert dict(health.dependencies) == dict.fromkeys(needed, "SERVING")
     assert health.configuration_revision
     mesh.cache.down = True
     for _ in range(3):

@@ -264,7 +264,7 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec(
             "infermesh_secret_age_seconds",
             Kind.GAUGE,
-            "Time since the source last confirmed the secret that it has not confirmed for longest.",
+            "Time since the source last confirmed the secret that has waited for it longest.",
             ("source",),
         ),
         MetricSpec(

@@ -271,7 +271,7 @@ class FakeApiServer:
 def _parts(path: str) -> tuple[str, str | None, str | None]:
     """Plural, name and subresource out of ".../namespaces/<namespace>/<plural>[/...]"."""
     rest = path.split("/namespaces/")[1].split("/")[1:]
-    return (rest[0], *(rest[1:] + [None, None])[:2])  # type: ignore[return-value]
+    return rest[0], rest[1] if len(rest) > 1 else None, rest[2] if len(rest) > 2 else None
 
 
 def _selected(request: Request, item: Object) -> bool:

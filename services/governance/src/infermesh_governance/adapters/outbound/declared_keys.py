@@ -1,4 +1,4 @@
-"""Keys that are declared, not issued: those of ApiKey resources and the operator's of the settings."""
+"""Keys that are declared, not issued: of ApiKey resources, and the operator's of the settings."""
 
 import asyncio
 import contextlib

@@ -169,7 +169,7 @@ class ProviderKeys:
         resting = [key for key in range(len(self._calls)) if self._ring.rest_s(key, model.name)]
         metadata = {"provider": self._provider}
         if not resting:
-            # Not what the faults say at length: that is of the operator's concern, not the client's.
+            # Not what the faults say at length: that concerns the operator, not the client.
             why = ", ".join(sorted(set(self._unreadable.values())))
             return Unavailable(
                 "PROVIDER_KEY_MISSING",
