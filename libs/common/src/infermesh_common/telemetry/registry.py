@@ -227,7 +227,7 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec(
             "infermesh_resources_info",
             Kind.GAUGE,
-            "1 for the revision of the resources in force.",
+            "One for the revision of the resources in force.",
             ("revision",),
         ),
         MetricSpec(
@@ -246,7 +246,7 @@ METRICS: dict[str, MetricSpec] = {
         MetricSpec(
             "infermesh_kubernetes_leader",
             Kind.GAUGE,
-            "1 in the process that holds the lease.",
+            "One in the process that holds the lease.",
             ("lease",),
         ),
         MetricSpec(
