@@ -92,7 +92,9 @@ def mesh(folder: Path, failing: Provider, steady: Provider) -> Iterator[Soaked]:
     local = LocalMesh(folder, settings=load_local_settings({**os.environ, **_SETTINGS}))
     info = local.up(UpOptions(port=free_port()), lambda line: print(f"  {line}"))
     try:
-        text = "\n---\n".join(map(json.dumps, _documents(failing, steady)))
+        credentials = info.state_dir / "bedrock-credentials"
+        credentials.write_text("key-id:made-up")
+        text = "\n---\n".join(map(json.dumps, _documents(failing, steady, credentials)))
         (info.resources_dir / "soak.yaml").write_text(text)
         with infermesh.Client(info.url, info.operator_key_file.read_text().strip()) as operator:
             wait_until(lambda: _in_force(operator), "the resources' coming into force")
@@ -112,11 +114,11 @@ def mesh(folder: Path, failing: Provider, steady: Provider) -> Iterator[Soaked]:
         local.down(lambda line: None)
 
 
-def _documents(failing: Provider, steady: Provider) -> list[Document]:
+def _documents(failing: Provider, steady: Provider, credentials: Path) -> list[Document]:
     fallbacks = {model_of(wire): [STEADY] for wire in WIRES}
     return [
-        *(_provider(wire, wire, failing.url + path) for wire, path in WIRES.items()),
-        _provider(STEADY, "openai", f"{steady.url}/v1"),
+        *(_provider(wire, wire, failing.url + path, credentials) for wire, path in WIRES.items()),
+        _provider(STEADY, "openai", f"{steady.url}/v1", credentials),
         *(_model(model_of(wire), wire) for wire in WIRES),
         _model(STEADY, STEADY),
         resource("RoutePolicy", BACKED, fallbacks=fallbacks),
@@ -126,8 +128,10 @@ def _documents(failing: Provider, steady: Provider) -> list[Document]:
     ]
 
 
-def _provider(name: str, wire: str, url: str) -> Document:
-    more = {"region": "eu-central-1"} if wire == "bedrock" else {}
+def _provider(name: str, wire: str, url: str, credentials: Path) -> Document:
+    # Requests to Bedrock are signed: without credentials none is sent.
+    signed = {"region": "eu-central-1", "auth": {"file": str(credentials)}}
+    more = signed if wire == "bedrock" else {}
     return resource(
         "Provider",
         name,

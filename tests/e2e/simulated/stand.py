@@ -152,16 +152,18 @@ def simulators() -> Iterator[Simulators]:
         )
 
 
-def documents(cases: Sequence[Case], running: Simulators) -> list[dict[str, object]]:
+def documents(
+    cases: Sequence[Case], running: Simulators, credentials: Path
+) -> list[dict[str, object]]:
     """Resources: a provider a wire and simulator, a model a case, tenants with and without a
-    stand-in."""
-    providers = [_provider(wire, wire, running.main.url) for wire in WIRES]
+    stand-in. Requests to Bedrock are signed with `credentials`: without, none is sent."""
+    providers = [_provider(wire, wire, running.main.url, credentials) for wire in WIRES]
     providers += [
-        _provider(f"{wire}.{name}", wire, simulator.url)
+        _provider(f"{wire}.{name}", wire, simulator.url, credentials)
         for wire in WIRES
         for name, simulator in running.of_connections.items()
     ]
-    providers.append(_provider(STAND_IN, "openai", running.stand_in.url))
+    providers.append(_provider(STAND_IN, "openai", running.stand_in.url, credentials))
     overlay = {_camel(name): str(rate) for name, rate in RATES.items()}
     pricing = {"overlay": {"source": "test", **overlay}}
 
@@ -188,8 +190,9 @@ def documents(cases: Sequence[Case], running: Simulators) -> list[dict[str, obje
     ]
 
 
-def _provider(name: str, wire: str, url: str) -> dict[str, object]:
-    more = {"region": "eu-central-1"} if wire == "bedrock" else {}
+def _provider(name: str, wire: str, url: str, credentials: Path) -> dict[str, object]:
+    signed = {"region": "eu-central-1", "auth": {"file": str(credentials)}}
+    more = signed if wire == "bedrock" else {}
     return resource(
         "Provider",
         name,
@@ -290,7 +293,10 @@ def stand(folder: Path, cases: Sequence[Case]) -> Iterator[Stand]:
         try:
             file = info.resources_dir / "simulated.yaml"
             # JSON is YAML, and takes a tenth of the time to write.
-            file.write_text("\n---\n".join(map(json.dumps, documents(cases, running))))
+            credentials = info.state_dir / "bedrock-credentials"
+            credentials.write_text("key-id:made-up")
+            written = map(json.dumps, documents(cases, running, credentials))
+            file.write_text("\n---\n".join(written))
             with infermesh.Client(info.url, info.operator_key_file.read_text().strip()) as client:
                 wait_until(lambda: _in_force(client), "the resources' coming into force")
                 yield Stand(local, info, client, running)
