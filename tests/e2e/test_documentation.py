@@ -27,7 +27,14 @@ NOT_RUN = (
     "make down",
     "make bench",
 )
-FOREGROUND = ("infermesh up", "infermesh down", "infermesh logs --follow", "infermesh chat")
+# Of these only that they are there: they stay in the foreground, or need a cluster.
+FOREGROUND = (
+    "infermesh up",
+    "infermesh down",
+    "infermesh logs --follow",
+    "infermesh chat",
+    "infermesh doctor --kube",
+)
 
 
 def commands(page: Path) -> list[str]:
