@@ -40,7 +40,10 @@ def _file(objects: list[chart.Object], name: str, key: str) -> str:
 def _load(objects: list[chart.Object], service: str, folder: Path) -> CommonSettings:
     path = folder / "infermesh.yaml"
     path.write_text(_file(objects, "infermesh-config", "infermesh.yaml"), "utf-8")
-    environment = {"INFERMESH_CONFIG": str(path)}
+    entries = _pod(objects, service)["containers"][0]["env"]
+    named = {entry["name"]: entry.get("value", "") for entry in entries}
+    assert named["INFERMESH_CONFIG"] == "/etc/infermesh"
+    environment = {"INFERMESH_CONFIG": str(folder)}
     return load_settings(SERVICES[service], service, environment=environment)
 
 
@@ -188,13 +191,15 @@ def test_envoy_takes_its_parameters(
     local = text.replace("/run/secrets/", f"{certificates}/")
     values = yaml.safe_load(local) | {"descriptor_path": str(descriptor_path())}
 
-    parameters = tmp_path / "parameters.yaml"
-    parameters.write_text(yaml.safe_dump(values), "utf-8")
+    given, made = tmp_path / "given", tmp_path / "made"
+    given.mkdir()
+    made.mkdir()
+    (given / "parameters.yaml").write_text(yaml.safe_dump(values), "utf-8")
     (init,) = _pod(rendered(case), "envoy")["initContainers"]
-    names = {"/etc/infermesh-envoy": str(tmp_path), "/bootstrap": str(tmp_path), "python": PYTHON}
-    command = [_replaced(word, names) for word in [*init["command"], *init["args"]]]
+    places = {"/etc/infermesh-envoy": str(given), "/bootstrap": str(made), "python": PYTHON}
+    command = [places.get(word, word) for word in [*init["command"], *init["args"]]]
     subprocess.run(command, check=True)
-    bootstrap = tmp_path / "bootstrap.yaml"
+    bootstrap = made / "bootstrap.yaml"
     done = subprocess.run(
         [str(envoy_binary()), "--mode", "validate", "-c", str(bootstrap), "--log-level", "error"],
         capture_output=True,
@@ -204,13 +209,6 @@ def test_envoy_takes_its_parameters(
     )
 
     assert done.returncode == 0, done.stderr
-
-
-def _replaced(word: str, names: dict[str, str]) -> str:
-    for name, value in names.items():
-        if word == name or word.startswith(f"{name}/"):
-            return value + word.removeprefix(name)
-    return word
 
 
 def test_what_envoy_listens_on_is_what_is_open(case: str, rendered: Render) -> None:
@@ -226,3 +224,29 @@ def test_what_envoy_listens_on_is_what_is_open(case: str, rendered: Render) -> N
 
     assert {port["targetPort"] for port in spec["ports"]} == set(open_ports) - {"stats"}
     assert values["stats_port"] == open_ports["stats"]
+
+
+def test_parameters_that_envoy_cannot_use_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "parameters.yaml").write_text("listen_prot: 8080\n", "utf-8")
+    script = (chart.CHART / "files" / "envoy_bootstrap.py").read_text("utf-8")
+
+    done = subprocess.run(
+        [PYTHON, "-c", script, str(tmp_path), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "listen_prot: unknown" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_envoy_has_time_to_drain_before_it_is_killed() -> None:
+    pod = _pod(chart.render({"envoy": {"drainSeconds": 7, "stopGraceSeconds": 50}}), "envoy")
+    (container,) = pod["containers"]
+    *_, notice_s, longest_s = container["lifecycle"]["preStop"]["exec"]["command"]
+
+    assert (notice_s, longest_s) == ("7", "57")
+    assert pod["terminationGracePeriodSeconds"] == 67
+    assert container["args"][container["args"].index("--drain-time-s") + 1] == "7"

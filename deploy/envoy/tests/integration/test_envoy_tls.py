@@ -29,7 +29,7 @@ async def test_rest_and_grpc_are_served_over_tls_and_nothing_in_clear(
 ) -> None:
     mesh["governance"].script(LIST_KEYS, keys)
     cert, key = certificate
-    edge = await start_edge(tls_cert_path=str(cert), tls_key_path=str(key))
+    edge = await start_edge(tls_cert_path=str(cert), tls_key_path=str(key), sds_path="set later")
     trust = ssl.create_default_context(cafile=str(cert))
     async with aiohttp.ClientSession() as session:
         url = f"https://127.0.0.1:{edge.port}/v1/keys"

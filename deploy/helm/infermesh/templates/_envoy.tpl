@@ -97,15 +97,20 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   {{- include "infermesh.podSecurityContext" . | nindent 2 }}
-terminationGracePeriodSeconds: {{ add .values.drainSeconds 30 }}
+# Draining, answers under way, ending.
+terminationGracePeriodSeconds: {{ add .values.drainSeconds .values.stopGraceSeconds 10 }}
 {{- include "infermesh.scheduling" . }}
 {{ include "infermesh.spread" . }}
 initContainers:
   - name: bootstrap
     image: {{ $image }}
     imagePullPolicy: {{ .values.image.pullPolicy }}
-    command: [python, -m, infermesh_envoy]
-    args: [/etc/infermesh-envoy/parameters.yaml, --to, /bootstrap]
+    command: [python, -c]
+    args:
+      - |
+        {{- .root.Files.Get "files/envoy_bootstrap.py" | trim | nindent 8 }}
+      - /etc/infermesh-envoy
+      - /bootstrap
     resources:
       {{- toYaml .values.resources | nindent 6 }}
     securityContext:
@@ -118,7 +123,7 @@ containers:
     image: {{ $image }}
     imagePullPolicy: {{ .values.image.pullPolicy }}
     command: [envoy]
-    args: [-c, /bootstrap/bootstrap.yaml, --concurrency, {{ .values.concurrency | quote }}, --disable-hot-restart, --log-level, warning]
+    args: [-c, /bootstrap/bootstrap.yaml, --concurrency, {{ .values.concurrency | quote }}, --drain-time-s, {{ .values.drainSeconds | quote }}, --disable-hot-restart, --log-level, warning]
     {{- with .values.extraEnv }}
     env:
       {{- toYaml . | nindent 6 }}
@@ -145,7 +150,14 @@ containers:
     lifecycle:
       preStop:
         exec:
-          command: [python, -m, infermesh_envoy, drain]
+          command:
+            - python
+            - -c
+            - |
+              {{- .root.Files.Get "files/envoy_drain.py" | trim | nindent 14 }}
+            - http://127.0.0.1:9901
+            - {{ .values.drainSeconds | quote }}
+            - {{ add .values.drainSeconds .values.stopGraceSeconds | quote }}
     resources:
       {{- toYaml .values.resources | nindent 6 }}
     securityContext:

@@ -77,7 +77,8 @@ containers:
     command: [python, -m, infermesh_{{ .component }}]
     env:
       - name: INFERMESH_CONFIG
-        value: /etc/infermesh/infermesh.yaml
+        # All files in it, in the order of their names.
+        value: /etc/infermesh
       - name: HOME
         value: /tmp
       {{- include "infermesh.service.databaseEnv" . | indent 6 }}

@@ -29,6 +29,10 @@ class EnvoyProcess:
         adjust: changes the parsed bootstrap to what no parameter says, for example to several
             addresses of one service.
         drain_s: how long draining its listeners takes.
+
+    Attributes:
+        parameters: those in force.
+        port: of the edge, once it has started.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class EnvoyProcess:
         self.access_log = folder / "access.log"
         self.log = folder / "envoy.log"
         self._folder = folder
-        self._parameters = dataclasses.replace(
+        self.parameters = dataclasses.replace(
             parameters,
             listen_port=0,
             # The stats listener must be told where admin is; else the kernel chooses.
@@ -65,7 +69,7 @@ class EnvoyProcess:
         bootstrap = self._folder / "bootstrap.yaml"
         admin_address = self._folder / "admin-address"
         admin_address.unlink(missing_ok=True)
-        write(self._parameters, self._folder)
+        write(self.parameters, self._folder)
         if self._adjust is not None:
             content = yaml.safe_load(bootstrap.read_text())
             self._adjust(content)
