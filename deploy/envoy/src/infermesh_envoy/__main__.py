@@ -1,7 +1,7 @@
 """Prints the Envoy bootstrap of a YAML file of parameters, or drains a running Envoy.
 
     python -m infermesh_envoy parameters.yaml > bootstrap.yaml
-    python -m infermesh_envoy parameters.yaml --to folder       # with the files that name certificates
+    python -m infermesh_envoy parameters.yaml --to folder    # with the files that name certificates
     envoy -c bootstrap.yaml --concurrency 2
     python -m infermesh_envoy drain --admin 127.0.0.1:9901 --seconds 30
 

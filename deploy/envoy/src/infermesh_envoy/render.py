@@ -41,7 +41,7 @@ def secret_files(parameters: EnvoyParameters) -> dict[str, str]:
     if parameters.mesh_cert_path is not None and parameters.mesh_key_path is not None:
         files["mesh.yaml"] = _key_pair("mesh", parameters.mesh_cert_path, parameters.mesh_key_path)
     if parameters.mesh_ca_path is not None:
-        trusted = {"trusted_ca": {"filename": parameters.mesh_ca_path}}
+        trusted: dict[str, object] = {"trusted_ca": {"filename": parameters.mesh_ca_path}}
         trusted |= _watched(parameters.mesh_ca_path)
         files["mesh-ca.yaml"] = _secret("mesh-ca", {"validation_context": trusted})
     return files

@@ -164,15 +164,52 @@ def test_lua_runs_on_the_surfaces_of_sdks_alone(routes: Any, manager: Any) -> No
     }
 
 
-def test_a_request_is_tried_again_only_at_another_replica_and_only_a_few_times(
+def test_what_may_be_done_twice_is_tried_elsewhere_and_the_rest_only_when_nobody_began(
     routes: Any, manager: Any
 ) -> None:
     assert "retry_policy" not in manager["route_config"]["virtual_hosts"][0]
-    policies = [r["route"]["retry_policy"] for r in routes if "retry_policy" in r.get("route", {})]
-    assert policies
-    for policy in policies:
-        assert policy["num_retries"] <= 3
-        assert "5xx" not in policy["retry_on"]
+    once = {"connect-failure", "refused-stream", "cancelled", "retriable-headers"}
+    refused = {"name": "x-infermesh-stopping", "string_match": {"exact": "refused"}}
+    stopping = {"name": "x-infermesh-stopping", "present_match": True}
+    checked = set()
+    for route in routes:
+        if any(h["name"] == "content-length" for h in route["match"].get("headers", ())):
+            # Bodies that are refused whole, and too large to be kept.
+            assert "retry_policy" not in route.get("route", {})
+            continue
+        policy = route["route"]["retry_policy"]
+        paths = [
+            str(route["match"].get(k, "")) for k in ("path", "prefix", "path_separated_prefix")
+        ]
+        keys = any("/v1/keys" in path or "KeyService" in path for path in paths)
+        retried = set(policy["retry_on"].split(","))
+        assert retried == once | ({"reset-before-request"} if keys else {"reset"}), route["match"]
+        assert policy["retriable_headers"] == [refused if keys else stopping]
+        assert policy["num_retries"] == 2
+        checked.add(keys)
+    assert checked == {True, False}
+
+
+def test_without_retries_nothing_is_sent_twice_or_held_back(
+    required: Mapping[str, object],
+) -> None:
+    text = render(parameters_from({**required, "retries": 0}))
+    assert "retry_policy" not in text and "upstream_lua" not in text
+
+
+def test_a_body_of_the_largest_size_can_be_sent_again(manager: Any) -> None:
+    host = manager["route_config"]["virtual_hosts"][0]
+    assert host["request_body_buffer_limit"] > 20 * 2**20
+
+
+def test_a_replica_is_spared_while_another_one_is_well(bootstrap: Any) -> None:
+    for cluster in bootstrap["static_resources"]["clusters"]:
+        assert cluster["lb_policy"] == "LEAST_REQUEST"
+        assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 1}
+        (check,) = cluster["health_checks"]
+        assert (check["grpc_health_check"], check["interval"]) == ({}, "1.000s")
+        budget = cluster["circuit_breakers"]["thresholds"][0]["retry_budget"]
+        assert budget == {"budget_percent": {"value": 100.0}, "min_retry_concurrency": 256}
 
 
 def test_an_answer_of_a_service_never_ejects_its_host(bootstrap: Any) -> None:

@@ -14,6 +14,7 @@ from infermesh_envoy import (
     envoy_binary,
     parameters_from,
     render,
+    secret_files,
 )
 from infermesh_envoy.__main__ import main
 
@@ -53,6 +54,12 @@ def test_every_missing_and_unknown_name_is_reported(required: Mapping[str, objec
         ("tls_cert_path", "/tls/tls.crt", "both or none"),
         ("otlp_port", 4317, "both or none"),
         ("stats_port", 9901, "both or none"),
+        ("mesh_ca_path", "/tls/ca.crt", "all or none"),
+        ("retries", -1, "from 0"),
+        ("retry_budget_percent", 101, "from 0 to 100"),
+        ("max_heap_bytes", 0, "from 1"),
+        ("requests_per_second", 0, "from 1"),
+        ("client_requests_per_second", 2.5, "must be int or null"),
         ("trace_sampling_percent", 101, "from 0 to 100"),
         ("unary_timeout_s", 0, "from 0.001"),
         ("unary_timeout_s", float("nan"), "from 0.001"),
@@ -74,6 +81,42 @@ def test_a_wrong_value_is_refused_by_name(
 def test_a_stats_listener_needs_to_know_the_admin_port(required: Mapping[str, object]) -> None:
     with pytest.raises(ParameterError, match="admin_port other than 0"):
         parameters_from({**required, "stats_address": "0.0.0.0", "stats_port": 9902})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tls_cert_path": "/a/tls.crt", "tls_key_path": "/a/tls.key"},
+        {"mesh_cert_path": "/b/c", "mesh_key_path": "/b/k", "mesh_ca_path": "/b/ca"},
+    ],
+)
+def test_certificates_need_files_that_name_them(
+    required: Mapping[str, object], files: dict[str, object]
+) -> None:
+    with pytest.raises(ParameterError, match="sds_path: must say"):
+        parameters_from({**required, **files})
+    assert secret_files(parameters_from({**required, **files, "sds_path": "/sds"}))
+
+
+def test_a_certificate_is_read_again_when_its_folder_changes(
+    required: Mapping[str, object],
+) -> None:
+    given = {"tls_cert_path": "/a/tls.crt", "tls_key_path": "/a/tls.key"}
+    mesh = {"mesh_cert_path": "/b/c", "mesh_key_path": "/b/k", "mesh_ca_path": "/d/ca"}
+    values = {**required, **given, **mesh, "sds_path": "/sds"}
+    files = secret_files(parameters_from(values))
+    secrets = {name: yaml.safe_load(text)["resources"][0] for name, text in files.items()}
+    assert {name: secret["name"] for name, secret in secrets.items()} == {
+        "edge.yaml": "edge",
+        "mesh.yaml": "mesh",
+        "mesh-ca.yaml": "mesh-ca",
+    }
+    assert secrets["edge.yaml"]["tls_certificate"]["watched_directory"] == {"path": "/a"}
+    assert secrets["mesh-ca.yaml"]["validation_context"] == {
+        "trusted_ca": {"filename": "/d/ca"},
+        "watched_directory": {"path": "/d"},
+    }
+    assert secret_files(parameters_from(required)) == {}
 
 
 def test_names_are_accepted_with_dns(required: Mapping[str, object]) -> None:
@@ -109,6 +152,20 @@ def test_the_command_prints_the_bootstrap(
     file.write_text(yaml.safe_dump(dict(required)))
     assert main([str(file)]) == 0
     assert capsys.readouterr().out == render(parameters_from(required))
+
+
+def test_the_command_writes_what_envoy_reads_into_a_folder(
+    required: Mapping[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "parameters.yaml", tmp_path / "out"
+    given = {"tls_cert_path": "/a/tls.crt", "tls_key_path": "/a/tls.key"}
+    file.write_text(yaml.safe_dump({**required, **given}))
+    assert main([str(file), "--to", str(folder)]) == 2
+    assert str(folder) in capsys.readouterr().err
+    folder.mkdir()
+    assert main([str(file), "--to", str(folder)]) == 0
+    assert {path.name for path in folder.iterdir()} == {"bootstrap.yaml", "edge.yaml"}
+    assert str(folder / "edge.yaml") in (folder / "bootstrap.yaml").read_text()
 
 
 @pytest.mark.parametrize(
