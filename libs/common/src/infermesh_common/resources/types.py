@@ -60,6 +60,22 @@ UsdPerMTok = Annotated[
 ]
 
 
+Usd = Annotated[
+    Decimal,
+    Field(ge=0, max_digits=28, decimal_places=18),
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "exclusiveMaximum": 10**10,
+            "pattern": _AMOUNT,
+        }
+    ),
+]
+"""An amount of dollars; as exact as prices are."""
+
+
 class Spec(BaseModel):
     """Base of everything in a resource: camelCase outside, immutable, no unknown fields.
 
@@ -292,6 +308,63 @@ class RoutePolicySpec(Spec):
     hedge_after_ms: Milliseconds | None = None
 
 
+Comparison = Literal["exact", "normalised", "numeric", "json", "embedding"]
+"""How two answers are compared; see docs/semantic-cache.md."""
+Share = Annotated[float, Field(strict=True, ge=0.0001, le=0.9999)]
+_Seconds = Annotated[int, Field(strict=True, gt=0)]
+
+
+class SemanticCategorySpec(Spec):
+    """What is different for requests of one task.
+
+    Attributes:
+        delta: in place of the policy's.
+        penalty_usd: in place of the policy's, in dollars.
+        ttl_seconds: in place of the policy's.
+    """
+
+    delta: Share | None = None
+    penalty_usd: Usd | None = None
+    ttl_seconds: _Seconds | None = None
+
+
+class SemanticSpec(Spec):
+    """Answers to questions of the same meaning, within a stated share of wrong ones.
+
+    Attributes:
+        enabled: whether there are any. Off unless it is said: whether a share of wrong answers is
+            acceptable is for the owner of the requests to say.
+        delta: largest share of all requests that may be answered wrongly because of it.
+        confidence: with which that holds, at every time.
+        audit_rate: share of what would be served that a model answers too, so that errors are seen.
+        scope: whom an answer serves besides the API key that asked for it: nobody ("key"), or
+            every key of the tenant ("tenant").
+        comparison: how two answers of models are compared: "exact", "normalised" (case, white space
+            and punctuation do not count), "numeric" (only the numbers count), "json" (as JSON
+            values), "embedding" (their embeddings agree).
+        overlooked: upper limit of the share of wrong answers that the comparison takes for right;
+            the bound is computed with it. Absent: 0, and 0.1 for "numeric" and "embedding".
+        agreement: cosine from which "embedding" takes two answers for the same.
+        penalty_usd: what a wrong answer costs, in dollars: served is only what is worth it. With 0
+            the bound alone decides.
+        ttl_seconds: how long an answer is proposed; absent: as long as the policy keeps entries.
+        categories: what is different, by task (header `x-infermesh-task`). Each has evidence and a
+            bound of its own; all other tasks share one.
+    """
+
+    enabled: StrictBool = False
+    delta: Share = 0.01
+    confidence: Share = 0.95
+    audit_rate: Share = 0.02
+    scope: Literal["key", "tenant"] = "tenant"
+    comparison: Comparison = "normalised"
+    overlooked: Annotated[float, Field(strict=True, ge=0, le=0.9999)] | None = None
+    agreement: Share = 0.95
+    penalty_usd: Usd = Decimal(0)
+    ttl_seconds: _Seconds | None = None
+    categories: dict[str, SemanticCategorySpec] = Field(default_factory=dict)
+
+
 class CachePolicySpec(Spec):
     """What may be served from and written to the caches.
 
@@ -305,6 +378,7 @@ class CachePolicySpec(Spec):
         single_flight_wait_ms: how long a request waits for an identical one before it goes
             upstream itself.
         epoch: raise it to make every entry unreachable at once.
+        semantic: what is served to questions of the same meaning.
     """
 
     enabled: StrictBool = True
@@ -315,6 +389,7 @@ class CachePolicySpec(Spec):
     single_flight: StrictBool = True
     single_flight_wait_ms: Milliseconds = 60_000
     epoch: Annotated[int, Field(strict=True, ge=0)] = 0
+    semantic: SemanticSpec = SemanticSpec()
 
 
 class TenantSpec(Spec):
@@ -409,6 +484,8 @@ class CachePolicy(Resource):
     columns: ClassVar[tuple[Column, ...]] = (
         Column("Enabled", "enabled", "boolean"),
         Column("TTL", "ttlSeconds", "integer"),
+        Column("Semantic", "semantic.enabled", "boolean"),
+        Column("Delta", "semantic.delta", "number", wide=True),
         Column("Epoch", "epoch", "integer", wide=True),
     )
     kind: Literal["CachePolicy"]

@@ -26,62 +26,88 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from infermesh.common.v1 import money_pb2 as infermesh_dot_common_dot_v1_dot_money__pb2
+from infermesh.common.v1 import semantic_pb2 as infermesh_dot_common_dot_v1_dot_semantic__pb2
 from infermesh.common.v1 import usage_pb2 as infermesh_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einfermesh/cache/v1/cache.proto\x12\x12infermesh.cache.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1finfermesh/common/v1/usage.proto\"\xde\x01\n\x05\x45ntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12.\n\x05usage\x18\x04 \x01(\x0b\x32\x1f.infermesh.common.v1.TokenUsage\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x90\x01\n\rLookupRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rsingle_flight\x18\x03 \x01(\x08\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\">\n\x05Lease\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x04Miss\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xab\x01\n\x0eLookupResponse\x12(\n\x03hit\x18\x01 \x01(\x0b\x32\x19.infermesh.cache.v1.EntryH\x00\x12*\n\x05lease\x18\x02 \x01(\x0b\x32\x19.infermesh.cache.v1.LeaseH\x00\x12(\n\x04miss\x18\x03 \x01(\x0b\x32\x18.infermesh.cache.v1.MissH\x00\x12\x0e\n\x06shared\x18\x04 \x01(\x08\x42\t\n\x07outcome\"\x8a\x01\n\x0cStoreRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x13\n\x0blease_token\x18\x02 \x01(\t\x12(\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x19.infermesh.cache.v1.Entry\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\rStoreResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"=\n\x11RenewLeaseRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x13\n\x0blease_token\x18\x02 \x01(\t\"\"\n\x12RenewLeaseResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"?\n\x13ReleaseLeaseRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x13\n\x0blease_token\x18\x02 \x01(\t\"\x16\n\x14ReleaseLeaseResponse\"v\n\x11InvalidateRequest\x12\x15\n\x0b\x66ingerprint\x18\x01 \x01(\tH\x00\x12\x0f\n\x05model\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x42\n\n\x08selector\"#\n\x12InvalidateResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\xc3\x02\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x06lookup\x18\x04 \x01(\x0b\x32!.infermesh.cache.v1.LookupRequestH\x00\x12\x31\n\x05store\x18\x05 \x01(\x0b\x32 .infermesh.cache.v1.StoreRequestH\x00\x12<\n\x0brenew_lease\x18\x06 \x01(\x0b\x32%.infermesh.cache.v1.RenewLeaseRequestH\x00\x12@\n\rrelease_lease\x18\x07 \x01(\x0b\x32\'.infermesh.cache.v1.ReleaseLeaseRequestH\x00\x42\x06\n\x04\x63\x61ll\"D\n\x0f\x45xchangeRequest\x12\x31\n\noperations\x18\x01 \x03(\x0b\x32\x1d.infermesh.cache.v1.Operation\"\xb0\x02\n\x07Outcome\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x34\n\x06lookup\x18\x02 \x01(\x0b\x32\".infermesh.cache.v1.LookupResponseH\x00\x12\x32\n\x05store\x18\x03 \x01(\x0b\x32!.infermesh.cache.v1.StoreResponseH\x00\x12=\n\x0brenew_lease\x18\x04 \x01(\x0b\x32&.infermesh.cache.v1.RenewLeaseResponseH\x00\x12\x41\n\rrelease_lease\x18\x05 \x01(\x0b\x32(.infermesh.cache.v1.ReleaseLeaseResponseH\x00\x12#\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"A\n\x10\x45xchangeResponse\x12-\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1b.infermesh.cache.v1.Outcome\"$\n\x12PollChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"m\n\x13PollChangesResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x0f\n\x07tenants\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x11\n\x0fGetStatsRequest\"]\n\x10GetStatsResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x02 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x32\x96\x06\n\x0c\x43\x61\x63heService\x12O\n\x06Lookup\x12!.infermesh.cache.v1.LookupRequest\x1a\".infermesh.cache.v1.LookupResponse\x12L\n\x05Store\x12 .infermesh.cache.v1.StoreRequest\x1a!.infermesh.cache.v1.StoreResponse\x12[\n\nRenewLease\x12%.infermesh.cache.v1.RenewLeaseRequest\x1a&.infermesh.cache.v1.RenewLeaseResponse\x12\x61\n\x0cReleaseLease\x12\'.infermesh.cache.v1.ReleaseLeaseRequest\x1a(.infermesh.cache.v1.ReleaseLeaseResponse\x12|\n\nInvalidate\x12%.infermesh.cache.v1.InvalidateRequest\x1a&.infermesh.cache.v1.InvalidateResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/cache:invalidate:\x01*\x12Y\n\x08\x45xchange\x12#.infermesh.cache.v1.ExchangeRequest\x1a$.infermesh.cache.v1.ExchangeResponse(\x01\x30\x01\x12^\n\x0bPollChanges\x12&.infermesh.cache.v1.PollChangesRequest\x1a\'.infermesh.cache.v1.PollChangesResponse\x12n\n\x08GetStats\x12#.infermesh.cache.v1.GetStatsRequest\x1a$.infermesh.cache.v1.GetStatsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/cache/statsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einfermesh/cache/v1/cache.proto\x12\x12infermesh.cache.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1finfermesh/common/v1/money.proto\x1a\"infermesh/common/v1/semantic.proto\x1a\x1finfermesh/common/v1/usage.proto\"\xde\x01\n\x05\x45ntry\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12.\n\x05usage\x18\x04 \x01(\x0b\x32\x1f.infermesh.common.v1.TokenUsage\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa1\x01\n\rSemanticQuery\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0c\n\x04task\x18\x04 \x01(\t\x12-\n\tcall_cost\x18\x05 \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x06 \x01(\t\x12\x0e\n\x06key_id\x18\x07 \x01(\t\"\xc5\x01\n\rLookupRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rsingle_flight\x18\x03 \x01(\x08\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x08semantic\x18\x05 \x01(\x0b\x32!.infermesh.cache.v1.SemanticQuery\">\n\x05Lease\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x04Miss\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xf9\x01\n\x0eLookupResponse\x12(\n\x03hit\x18\x01 \x01(\x0b\x32\x19.infermesh.cache.v1.EntryH\x00\x12*\n\x05lease\x18\x02 \x01(\x0b\x32\x19.infermesh.cache.v1.LeaseH\x00\x12(\n\x04miss\x18\x03 \x01(\x0b\x32\x18.infermesh.cache.v1.MissH\x00\x12\x0e\n\x06shared\x18\x04 \x01(\x08\x12\x34\n\x08semantic\x18\x05 \x01(\x0b\x32\".infermesh.common.v1.SemanticMatch\x12\x16\n\x0esemantic_token\x18\x06 \x01(\tB\t\n\x07outcome\"\xa2\x01\n\x0cStoreRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x13\n\x0blease_token\x18\x02 \x01(\t\x12(\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x19.infermesh.cache.v1.Entry\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0esemantic_token\x18\x05 \x01(\t\"@\n\rStoreResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"=\n\x11RenewLeaseRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x13\n\x0blease_token\x18\x02 \x01(\t\"\"\n\x12RenewLeaseResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\"?\n\x13ReleaseLeaseRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x13\n\x0blease_token\x18\x02 \x01(\t\"\x16\n\x14ReleaseLeaseResponse\"v\n\x11InvalidateRequest\x12\x15\n\x0b\x66ingerprint\x18\x01 \x01(\tH\x00\x12\x0f\n\x05model\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x42\n\n\x08selector\"#\n\x12InvalidateResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\"\xc3\x02\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x06lookup\x18\x04 \x01(\x0b\x32!.infermesh.cache.v1.LookupRequestH\x00\x12\x31\n\x05store\x18\x05 \x01(\x0b\x32 .infermesh.cache.v1.StoreRequestH\x00\x12<\n\x0brenew_lease\x18\x06 \x01(\x0b\x32%.infermesh.cache.v1.RenewLeaseRequestH\x00\x12@\n\rrelease_lease\x18\x07 \x01(\x0b\x32\'.infermesh.cache.v1.ReleaseLeaseRequestH\x00\x42\x06\n\x04\x63\x61ll\"D\n\x0f\x45xchangeRequest\x12\x31\n\noperations\x18\x01 \x03(\x0b\x32\x1d.infermesh.cache.v1.Operation\"\xb0\x02\n\x07Outcome\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x34\n\x06lookup\x18\x02 \x01(\x0b\x32\".infermesh.cache.v1.LookupResponseH\x00\x12\x32\n\x05store\x18\x03 \x01(\x0b\x32!.infermesh.cache.v1.StoreResponseH\x00\x12=\n\x0brenew_lease\x18\x04 \x01(\x0b\x32&.infermesh.cache.v1.RenewLeaseResponseH\x00\x12\x41\n\rrelease_lease\x18\x05 \x01(\x0b\x32(.infermesh.cache.v1.ReleaseLeaseResponseH\x00\x12#\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"A\n\x10\x45xchangeResponse\x12-\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1b.infermesh.cache.v1.Outcome\"$\n\x12PollChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\"m\n\x13PollChangesResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x0f\n\x07tenants\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x11\n\x0fGetStatsRequest\"]\n\x10GetStatsResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x02 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\"H\n\x14\x45xplainLookupRequest\x12\x30\n\x05query\x18\x01 \x01(\x0b\x32!.infermesh.cache.v1.SemanticQuery\"\xa9\x01\n\x11SemanticCandidate\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa1\x01\n\x10SemanticEvidence\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\x0e\n\x06served\x18\x02 \x01(\x03\x12\x10\n\x08\x63ompared\x18\x03 \x01(\x03\x12\x16\n\x0e\x63ompared_wrong\x18\x04 \x01(\x03\x12\x13\n\x0bknown_wrong\x18\x05 \x01(\x03\x12\x17\n\x0f\x65stimated_error\x18\x06 \x01(\x01\x12\x13\n\x0b\x65rror_bound\x18\x07 \x01(\x01\"\x8b\x03\n\x15\x45xplainLookupResponse\x12\x31\n\x05match\x18\x01 \x01(\x0b\x32\".infermesh.common.v1.SemanticMatch\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\t\x12\x39\n\ncandidates\x18\x05 \x03(\x0b\x32%.infermesh.cache.v1.SemanticCandidate\x12I\n\x08\x66\x65\x61tures\x18\x06 \x03(\x0b\x32\x37.infermesh.cache.v1.ExplainLookupResponse.FeaturesEntry\x12\r\n\x05price\x18\x07 \x01(\x01\x12\x36\n\x08\x65vidence\x18\x08 \x01(\x0b\x32$.infermesh.cache.v1.SemanticEvidence\x12\r\n\x05space\x18\t \x01(\t\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"`\n\x13SendFeedbackRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x34\n\x07verdict\x18\x02 \x01(\x0e\x32#.infermesh.cache.v1.FeedbackVerdict\"\'\n\x14SendFeedbackResponse\x12\x0f\n\x07retired\x18\x01 \x01(\x08*k\n\x0f\x46\x65\x65\x64\x62\x61\x63kVerdict\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_VERDICT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_VERDICT_RIGHT\x10\x01\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_VERDICT_WRONG\x10\x02\x32\x9e\x08\n\x0c\x43\x61\x63heService\x12O\n\x06Lookup\x12!.infermesh.cache.v1.LookupRequest\x1a\".infermesh.cache.v1.LookupResponse\x12L\n\x05Store\x12 .infermesh.cache.v1.StoreRequest\x1a!.infermesh.cache.v1.StoreResponse\x12[\n\nRenewLease\x12%.infermesh.cache.v1.RenewLeaseRequest\x1a&.infermesh.cache.v1.RenewLeaseResponse\x12\x61\n\x0cReleaseLease\x12\'.infermesh.cache.v1.ReleaseLeaseRequest\x1a(.infermesh.cache.v1.ReleaseLeaseResponse\x12|\n\nInvalidate\x12%.infermesh.cache.v1.InvalidateRequest\x1a&.infermesh.cache.v1.InvalidateResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/cache:invalidate:\x01*\x12Y\n\x08\x45xchange\x12#.infermesh.cache.v1.ExchangeRequest\x1a$.infermesh.cache.v1.ExchangeResponse(\x01\x30\x01\x12^\n\x0bPollChanges\x12&.infermesh.cache.v1.PollChangesRequest\x1a\'.infermesh.cache.v1.PollChangesResponse\x12n\n\x08GetStats\x12#.infermesh.cache.v1.GetStatsRequest\x1a$.infermesh.cache.v1.GetStatsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/cache/stats\x12\x82\x01\n\rExplainLookup\x12(.infermesh.cache.v1.ExplainLookupRequest\x1a).infermesh.cache.v1.ExplainLookupResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/cache:explain:\x01*\x12\x80\x01\n\x0cSendFeedback\x12\'.infermesh.cache.v1.SendFeedbackRequest\x1a(.infermesh.cache.v1.SendFeedbackResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/cache:feedback:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infermesh.cache.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EXPLAINLOOKUPRESPONSE_FEATURESENTRY']._loaded_options = None
+  _globals['_EXPLAINLOOKUPRESPONSE_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_CACHESERVICE'].methods_by_name['Invalidate']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['Invalidate']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/cache:invalidate:\001*'
   _globals['_CACHESERVICE'].methods_by_name['GetStats']._loaded_options = None
   _globals['_CACHESERVICE'].methods_by_name['GetStats']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/cache/stats'
-  _globals['_ENTRY']._serialized_start=208
-  _globals['_ENTRY']._serialized_end=430
-  _globals['_LOOKUPREQUEST']._serialized_start=433
-  _globals['_LOOKUPREQUEST']._serialized_end=577
-  _globals['_LEASE']._serialized_start=579
-  _globals['_LEASE']._serialized_end=641
-  _globals['_MISS']._serialized_start=643
-  _globals['_MISS']._serialized_end=665
-  _globals['_LOOKUPRESPONSE']._serialized_start=668
-  _globals['_LOOKUPRESPONSE']._serialized_end=839
-  _globals['_STOREREQUEST']._serialized_start=842
-  _globals['_STOREREQUEST']._serialized_end=980
-  _globals['_STORERESPONSE']._serialized_start=982
-  _globals['_STORERESPONSE']._serialized_end=1046
-  _globals['_RENEWLEASEREQUEST']._serialized_start=1048
-  _globals['_RENEWLEASEREQUEST']._serialized_end=1109
-  _globals['_RENEWLEASERESPONSE']._serialized_start=1111
-  _globals['_RENEWLEASERESPONSE']._serialized_end=1145
-  _globals['_RELEASELEASEREQUEST']._serialized_start=1147
-  _globals['_RELEASELEASEREQUEST']._serialized_end=1210
-  _globals['_RELEASELEASERESPONSE']._serialized_start=1212
-  _globals['_RELEASELEASERESPONSE']._serialized_end=1234
-  _globals['_INVALIDATEREQUEST']._serialized_start=1236
-  _globals['_INVALIDATEREQUEST']._serialized_end=1354
-  _globals['_INVALIDATERESPONSE']._serialized_start=1356
-  _globals['_INVALIDATERESPONSE']._serialized_end=1391
-  _globals['_OPERATION']._serialized_start=1394
-  _globals['_OPERATION']._serialized_end=1717
-  _globals['_EXCHANGEREQUEST']._serialized_start=1719
-  _globals['_EXCHANGEREQUEST']._serialized_end=1787
-  _globals['_OUTCOME']._serialized_start=1790
-  _globals['_OUTCOME']._serialized_end=2094
-  _globals['_EXCHANGERESPONSE']._serialized_start=2096
-  _globals['_EXCHANGERESPONSE']._serialized_end=2161
-  _globals['_POLLCHANGESREQUEST']._serialized_start=2163
-  _globals['_POLLCHANGESREQUEST']._serialized_end=2199
-  _globals['_POLLCHANGESRESPONSE']._serialized_start=2201
-  _globals['_POLLCHANGESRESPONSE']._serialized_end=2310
-  _globals['_GETSTATSREQUEST']._serialized_start=2312
-  _globals['_GETSTATSREQUEST']._serialized_end=2329
-  _globals['_GETSTATSRESPONSE']._serialized_start=2331
-  _globals['_GETSTATSRESPONSE']._serialized_end=2424
-  _globals['_CACHESERVICE']._serialized_start=2427
-  _globals['_CACHESERVICE']._serialized_end=3217
+  _globals['_CACHESERVICE'].methods_by_name['ExplainLookup']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['ExplainLookup']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/cache:explain:\001*'
+  _globals['_CACHESERVICE'].methods_by_name['SendFeedback']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['SendFeedback']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/cache:feedback:\001*'
+  _globals['_FEEDBACKVERDICT']._serialized_start=3761
+  _globals['_FEEDBACKVERDICT']._serialized_end=3868
+  _globals['_ENTRY']._serialized_start=277
+  _globals['_ENTRY']._serialized_end=499
+  _globals['_SEMANTICQUERY']._serialized_start=502
+  _globals['_SEMANTICQUERY']._serialized_end=663
+  _globals['_LOOKUPREQUEST']._serialized_start=666
+  _globals['_LOOKUPREQUEST']._serialized_end=863
+  _globals['_LEASE']._serialized_start=865
+  _globals['_LEASE']._serialized_end=927
+  _globals['_MISS']._serialized_start=929
+  _globals['_MISS']._serialized_end=951
+  _globals['_LOOKUPRESPONSE']._serialized_start=954
+  _globals['_LOOKUPRESPONSE']._serialized_end=1203
+  _globals['_STOREREQUEST']._serialized_start=1206
+  _globals['_STOREREQUEST']._serialized_end=1368
+  _globals['_STORERESPONSE']._serialized_start=1370
+  _globals['_STORERESPONSE']._serialized_end=1434
+  _globals['_RENEWLEASEREQUEST']._serialized_start=1436
+  _globals['_RENEWLEASEREQUEST']._serialized_end=1497
+  _globals['_RENEWLEASERESPONSE']._serialized_start=1499
+  _globals['_RENEWLEASERESPONSE']._serialized_end=1533
+  _globals['_RELEASELEASEREQUEST']._serialized_start=1535
+  _globals['_RELEASELEASEREQUEST']._serialized_end=1598
+  _globals['_RELEASELEASERESPONSE']._serialized_start=1600
+  _globals['_RELEASELEASERESPONSE']._serialized_end=1622
+  _globals['_INVALIDATEREQUEST']._serialized_start=1624
+  _globals['_INVALIDATEREQUEST']._serialized_end=1742
+  _globals['_INVALIDATERESPONSE']._serialized_start=1744
+  _globals['_INVALIDATERESPONSE']._serialized_end=1779
+  _globals['_OPERATION']._serialized_start=1782
+  _globals['_OPERATION']._serialized_end=2105
+  _globals['_EXCHANGEREQUEST']._serialized_start=2107
+  _globals['_EXCHANGEREQUEST']._serialized_end=2175
+  _globals['_OUTCOME']._serialized_start=2178
+  _globals['_OUTCOME']._serialized_end=2482
+  _globals['_EXCHANGERESPONSE']._serialized_start=2484
+  _globals['_EXCHANGERESPONSE']._serialized_end=2549
+  _globals['_POLLCHANGESREQUEST']._serialized_start=2551
+  _globals['_POLLCHANGESREQUEST']._serialized_end=2587
+  _globals['_POLLCHANGESRESPONSE']._serialized_start=2589
+  _globals['_POLLCHANGESRESPONSE']._serialized_end=2698
+  _globals['_GETSTATSREQUEST']._serialized_start=2700
+  _globals['_GETSTATSREQUEST']._serialized_end=2717
+  _globals['_GETSTATSRESPONSE']._serialized_start=2719
+  _globals['_GETSTATSRESPONSE']._serialized_end=2812
+  _globals['_EXPLAINLOOKUPREQUEST']._serialized_start=2814
+  _globals['_EXPLAINLOOKUPREQUEST']._serialized_end=2886
+  _globals['_SEMANTICCANDIDATE']._serialized_start=2889
+  _globals['_SEMANTICCANDIDATE']._serialized_end=3058
+  _globals['_SEMANTICEVIDENCE']._serialized_start=3061
+  _globals['_SEMANTICEVIDENCE']._serialized_end=3222
+  _globals['_EXPLAINLOOKUPRESPONSE']._serialized_start=3225
+  _globals['_EXPLAINLOOKUPRESPONSE']._serialized_end=3620
+  _globals['_EXPLAINLOOKUPRESPONSE_FEATURESENTRY']._serialized_start=3573
+  _globals['_EXPLAINLOOKUPRESPONSE_FEATURESENTRY']._serialized_end=3620
+  _globals['_SENDFEEDBACKREQUEST']._serialized_start=3622
+  _globals['_SENDFEEDBACKREQUEST']._serialized_end=3718
+  _globals['_SENDFEEDBACKRESPONSE']._serialized_start=3720
+  _globals['_SENDFEEDBACKRESPONSE']._serialized_end=3759
+  _globals['_CACHESERVICE']._serialized_start=3871
+  _globals['_CACHESERVICE']._serialized_end=4925
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,10 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from infermesh.common.v1 import money_pb2 as _money_pb2
+from infermesh.common.v1 import semantic_pb2 as _semantic_pb2
 from infermesh.common.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
@@ -21,6 +24,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FeedbackVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_VERDICT_UNSPECIFIED: _FeedbackVerdict.ValueType  # 0
+    FEEDBACK_VERDICT_RIGHT: _FeedbackVerdict.ValueType  # 1
+    """It was."""
+    FEEDBACK_VERDICT_WRONG: _FeedbackVerdict.ValueType  # 2
+    """It was not: it is counted as an error, and its entry does not propose it any more."""
+
+class FeedbackVerdict(_FeedbackVerdict, metaclass=_FeedbackVerdictEnumTypeWrapper):
+    """Whether an answer was right."""
+
+FEEDBACK_VERDICT_UNSPECIFIED: FeedbackVerdict.ValueType  # 0
+FEEDBACK_VERDICT_RIGHT: FeedbackVerdict.ValueType  # 1
+"""It was."""
+FEEDBACK_VERDICT_WRONG: FeedbackVerdict.ValueType  # 2
+"""It was not: it is counted as an error, and its entry does not propose it any more."""
+Global___FeedbackVerdict: _TypeAlias = FeedbackVerdict  # noqa: Y015
 
 @_typing.final
 class Entry(_message.Message):
@@ -81,6 +106,56 @@ class Entry(_message.Message):
 Global___Entry: _TypeAlias = Entry  # noqa: Y015
 
 @_typing.final
+class SemanticQuery(_message.Message):
+    """A request as the semantic tier reads it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    CALL_COST_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """Form of the request and of its answer, for example "openai.chat"."""
+    body: _builtins.bytes
+    """The request as a JSON object, in that form."""
+    task: _builtins.str
+    """Kind of task; decides about the category."""
+    decision_id: _builtins.str
+    """Identifies the decision that the answer will be part of; feedback names it."""
+    key_id: _builtins.str
+    """Public part of the verified key that asks. Read only from services of the mesh."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Model resources whose answer is accepted."""
+
+    @_builtins.property
+    def call_cost(self) -> _money_pb2.Money:
+        """What a model's answer is expected to cost. Absent when that is not known."""
+
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        body: _builtins.bytes = ...,
+        task: _builtins.str = ...,
+        call_cost: _money_pb2.Money | None = ...,
+        decision_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call_cost", b"call_cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_cost", b"call_cost", "decision_id", b"decision_id", "key_id", b"key_id", "models", b"models", "protocol", b"protocol", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticQuery: _TypeAlias = SemanticQuery  # noqa: Y015
+
+@_typing.final
 class LookupRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -88,6 +163,7 @@ class LookupRequest(_message.Message):
     MAX_AGE_FIELD_NUMBER: _builtins.int
     SINGLE_FLIGHT_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.bytes
     """SHA-256 over the canonical request without its tenant; 32 bytes."""
     single_flight: _builtins.bool
@@ -100,6 +176,10 @@ class LookupRequest(_message.Message):
     def wait(self) -> _duration_pb2.Duration:
         """Join a flight at most this long. Absent or zero: do not wait."""
 
+    @_builtins.property
+    def semantic(self) -> Global___SemanticQuery:
+        """Without an exact entry, look for an answer to a question of the same meaning. Absent: do not."""
+
     def __init__(
         self,
         *,
@@ -107,10 +187,11 @@ class LookupRequest(_message.Message):
         max_age: _duration_pb2.Duration | None = ...,
         single_flight: _builtins.bool = ...,
         wait: _duration_pb2.Duration | None = ...,
+        semantic: Global___SemanticQuery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age", "semantic", b"semantic", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "max_age", b"max_age", "single_flight", b"single_flight", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "max_age", b"max_age", "semantic", b"semantic", "single_flight", b"single_flight", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,8 +255,14 @@ class LookupResponse(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     MISS_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
+    SEMANTIC_TOKEN_FIELD_NUMBER: _builtins.int
     shared: _builtins.bool
     """The hit was waited for: an identical request was in flight."""
+    semantic_token: _builtins.str
+    """To be handed over with the model's answer, so that the tier learns from it. Empty: nothing to
+    learn.
+    """
     @_builtins.property
     def hit(self) -> Global___Entry:
         """The entry."""
@@ -188,6 +275,12 @@ class LookupResponse(_message.Message):
     def miss(self) -> Global___Miss:
         """No entry and no lease."""
 
+    @_builtins.property
+    def semantic(self) -> _semantic_pb2.SemanticMatch:
+        """What the semantic tier made of it. Absent when it was not asked or an exact entry was found. A
+        `hit` with the verdict SERVED is an answer to another question of the same meaning.
+        """
+
     def __init__(
         self,
         *,
@@ -195,10 +288,12 @@ class LookupResponse(_message.Message):
         lease: Global___Lease | None = ...,
         miss: Global___Miss | None = ...,
         shared: _builtins.bool = ...,
+        semantic: _semantic_pb2.SemanticMatch | None = ...,
+        semantic_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit", "lease", b"lease", "miss", b"miss", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit", "lease", b"lease", "miss", b"miss", "outcome", b"outcome", "semantic", b"semantic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit", "lease", b"lease", "miss", b"miss", "outcome", b"outcome", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hit", b"hit", "lease", b"lease", "miss", b"miss", "outcome", b"outcome", "semantic", b"semantic", "semantic_token", b"semantic_token", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["hit", "lease", "miss"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -214,10 +309,13 @@ class StoreRequest(_message.Message):
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    SEMANTIC_TOKEN_FIELD_NUMBER: _builtins.int
     fingerprint: _builtins.bytes
     """As in LookupRequest."""
     lease_token: _builtins.str
     """Token of the lease held; empty to store without one."""
+    semantic_token: _builtins.str
+    """Out of the lookup of the same request; empty: the semantic tier does not learn of the answer."""
     @_builtins.property
     def entry(self) -> Global___Entry:
         """The answer. `create_time` and `version` are set by the service."""
@@ -233,10 +331,11 @@ class StoreRequest(_message.Message):
         lease_token: _builtins.str = ...,
         entry: Global___Entry | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        semantic_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "fingerprint", b"fingerprint", "lease_token", b"lease_token", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "fingerprint", b"fingerprint", "lease_token", b"lease_token", "semantic_token", b"semantic_token", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -671,3 +770,243 @@ class GetStatsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainLookupRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query(self) -> Global___SemanticQuery:
+        """The request. `decision_id` and `call_cost` need not be given."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___SemanticQuery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLookupRequest: _TypeAlias = ExplainLookupRequest  # noqa: Y015
+
+@_typing.final
+class SemanticCandidate(_message.Message):
+    """An entry near a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """Its hexadecimal fingerprint."""
+    text: _builtins.str
+    """The question it answers, as it was embedded."""
+    similarity: _builtins.float
+    """Cosine with the request."""
+    answer: _builtins.str
+    """Entries with equal values answer the same."""
+    scope: _builtins.str
+    """Whom it may serve."""
+    model: _builtins.str
+    """Name of the Model resource that answered."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is there."""
+
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        text: _builtins.str = ...,
+        similarity: _builtins.float = ...,
+        answer: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        model: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "create_time", b"create_time", "fingerprint", b"fingerprint", "model", b"model", "scope", b"scope", "similarity", b"similarity", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticCandidate: _TypeAlias = SemanticCandidate  # noqa: Y015
+
+@_typing.final
+class SemanticEvidence(_message.Message):
+    """What a decision rests on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    COMPARED_FIELD_NUMBER: _builtins.int
+    COMPARED_WRONG_FIELD_NUMBER: _builtins.int
+    KNOWN_WRONG_FIELD_NUMBER: _builtins.int
+    ESTIMATED_ERROR_FIELD_NUMBER: _builtins.int
+    ERROR_BOUND_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    """Requests seen, of whatever outcome."""
+    served: _builtins.int
+    """Answers served."""
+    compared: _builtins.int
+    """Proposals compared with the answer of a model."""
+    compared_wrong: _builtins.int
+    """Those of them that were wrong."""
+    known_wrong: _builtins.int
+    """Answers served that are known to have been wrong."""
+    estimated_error: _builtins.float
+    """Estimate of the share of all requests answered wrongly because of the cache."""
+    error_bound: _builtins.float
+    """Its upper limit, at the stated confidence."""
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+        served: _builtins.int = ...,
+        compared: _builtins.int = ...,
+        compared_wrong: _builtins.int = ...,
+        known_wrong: _builtins.int = ...,
+        estimated_error: _builtins.float = ...,
+        error_bound: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "compared_wrong", b"compared_wrong", "error_bound", b"error_bound", "estimated_error", b"estimated_error", "known_wrong", b"known_wrong", "requests", b"requests", "served", b"served"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SemanticEvidence: _TypeAlias = SemanticEvidence  # noqa: Y015
+
+@_typing.final
+class ExplainLookupResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FeaturesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MATCH_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    """The same in a sentence."""
+    text: _builtins.str
+    """The question as it was embedded."""
+    context: _builtins.str
+    """Digest of the part that must be equal: system prompt, tools, numbers and the like."""
+    price: _builtins.float
+    """Probability of being wrong up to which is served."""
+    space: _builtins.str
+    """Name of the embedding model."""
+    @_builtins.property
+    def match(self) -> _semantic_pb2.SemanticMatch:
+        """What would be done with the request, leaving chance aside."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___SemanticCandidate]:
+        """The nearest entries, nearest first."""
+
+    @_builtins.property
+    def features(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Signs of the proposed answer's being right, by name."""
+
+    @_builtins.property
+    def evidence(self) -> Global___SemanticEvidence:
+        """Of the category."""
+
+    def __init__(
+        self,
+        *,
+        match: _semantic_pb2.SemanticMatch | None = ...,
+        explanation: _builtins.str = ...,
+        text: _builtins.str = ...,
+        context: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___SemanticCandidate] | None = ...,
+        features: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        price: _builtins.float = ...,
+        evidence: Global___SemanticEvidence | None = ...,
+        space: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "context", b"context", "evidence", b"evidence", "explanation", b"explanation", "features", b"features", "match", b"match", "price", b"price", "space", b"space", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLookupResponse: _TypeAlias = ExplainLookupResponse  # noqa: Y015
+
+@_typing.final
+class SendFeedbackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Of the answer: `x-infermesh-decision-id`, or `decision_id` of its Decision."""
+    verdict: Global___FeedbackVerdict.ValueType
+    """What is said of it."""
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        verdict: Global___FeedbackVerdict.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendFeedbackRequest: _TypeAlias = SendFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class SendFeedbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETIRED_FIELD_NUMBER: _builtins.int
+    retired: _builtins.bool
+    """Whether the entry that proposed the answer was taken out of the semantic tier."""
+    def __init__(
+        self,
+        *,
+        retired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retired", b"retired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendFeedbackResponse: _TypeAlias = SendFeedbackResponse  # noqa: Y015

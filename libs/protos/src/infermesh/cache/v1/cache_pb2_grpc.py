@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class CacheServiceStub:
-    """Tier 1: exact entries with single flight. The tenant is never a field of a
-    request: it is the caller's, taken from the verified identity.
+    """Tier 1: exact entries with single flight. Tier 2: answers to questions of the same meaning, within
+    a stated share of wrong ones. The tenant is never a field of a request: it is the caller's, taken
+    from the verified identity.
     """
 
     def __init__(self, channel):
@@ -76,11 +77,22 @@ class CacheServiceStub:
                 request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.ExplainLookup = channel.unary_unary(
+                '/infermesh.cache.v1.CacheService/ExplainLookup',
+                request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExplainLookupRequest.SerializeToString,
+                response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExplainLookupResponse.FromString,
+                _registered_method=True)
+        self.SendFeedback = channel.unary_unary(
+                '/infermesh.cache.v1.CacheService/SendFeedback',
+                request_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.SendFeedbackRequest.SerializeToString,
+                response_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.SendFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
-    """Tier 1: exact entries with single flight. The tenant is never a field of a
-    request: it is the caller's, taken from the verified identity.
+    """Tier 1: exact entries with single flight. Tier 2: answers to questions of the same meaning, within
+    a stated share of wrong ones. The tenant is never a field of a request: it is the caller's, taken
+    from the verified identity.
     """
 
     def Lookup(self, request, context):
@@ -141,6 +153,21 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainLookup(self, request, context):
+        """What the semantic tier would make of a request, and why. Changes and counts nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendFeedback(self, request, context):
+        """Says whether an answer served by the semantic tier was right. Once a decision, and a limited
+        number of times a key and hour.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -184,6 +211,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.FromString,
                     response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsResponse.SerializeToString,
             ),
+            'ExplainLookup': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainLookup,
+                    request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExplainLookupRequest.FromString,
+                    response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.ExplainLookupResponse.SerializeToString,
+            ),
+            'SendFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendFeedback,
+                    request_deserializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.SendFeedbackRequest.FromString,
+                    response_serializer=infermesh_dot_cache_dot_v1_dot_cache__pb2.SendFeedbackResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'infermesh.cache.v1.CacheService', rpc_method_handlers)
@@ -193,8 +230,9 @@ def add_CacheServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CacheService:
-    """Tier 1: exact entries with single flight. The tenant is never a field of a
-    request: it is the caller's, taken from the verified identity.
+    """Tier 1: exact entries with single flight. Tier 2: answers to questions of the same meaning, within
+    a stated share of wrong ones. The tenant is never a field of a request: it is the caller's, taken
+    from the verified identity.
     """
 
     @staticmethod
@@ -403,6 +441,60 @@ class CacheService:
             '/infermesh.cache.v1.CacheService/GetStats',
             infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
             infermesh_dot_cache_dot_v1_dot_cache__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainLookup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.cache.v1.CacheService/ExplainLookup',
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.ExplainLookupRequest.SerializeToString,
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.ExplainLookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infermesh.cache.v1.CacheService/SendFeedback',
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.SendFeedbackRequest.SerializeToString,
+            infermesh_dot_cache_dot_v1_dot_cache__pb2.SendFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CacheServiceStub:
-    """Tier 1: exact entries with single flight. The tenant is never a field of a
-    request: it is the caller's, taken from the verified identity.
+    """Tier 1: exact entries with single flight. Tier 2: answers to questions of the same meaning, within
+    a stated share of wrong ones. The tenant is never a field of a request: it is the caller's, taken
+    from the verified identity.
     """
 
     @_typing.overload
@@ -55,11 +56,18 @@ class CacheServiceStub:
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Counts of the caller's tenant."""
+    ExplainLookup: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ExplainLookupRequest, _cache_pb2.ExplainLookupResponse]
+    """What the semantic tier would make of a request, and why. Changes and counts nothing."""
+    SendFeedback: _grpc.UnaryUnaryMultiCallable[_cache_pb2.SendFeedbackRequest, _cache_pb2.SendFeedbackResponse]
+    """Says whether an answer served by the semantic tier was right. Once a decision, and a limited
+    number of times a key and hour.
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
-    """Tier 1: exact entries with single flight. The tenant is never a field of a
-    request: it is the caller's, taken from the verified identity.
+    """Tier 1: exact entries with single flight. Tier 2: answers to questions of the same meaning, within
+    a stated share of wrong ones. The tenant is never a field of a request: it is the caller's, taken
+    from the verified identity.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,10 +91,17 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Counts of the caller's tenant."""
+    ExplainLookup: _aio.UnaryUnaryMultiCallable[_cache_pb2.ExplainLookupRequest, _cache_pb2.ExplainLookupResponse]  # type: ignore[assignment]
+    """What the semantic tier would make of a request, and why. Changes and counts nothing."""
+    SendFeedback: _aio.UnaryUnaryMultiCallable[_cache_pb2.SendFeedbackRequest, _cache_pb2.SendFeedbackResponse]  # type: ignore[assignment]
+    """Says whether an answer served by the semantic tier was right. Once a decision, and a limited
+    number of times a key and hour.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tier 1: exact entries with single flight. The tenant is never a field of a
-    request: it is the caller's, taken from the verified identity.
+    """Tier 1: exact entries with single flight. Tier 2: answers to questions of the same meaning, within
+    a stated share of wrong ones. The tenant is never a field of a request: it is the caller's, taken
+    from the verified identity.
     """
 
     @_abc_1.abstractmethod
@@ -156,5 +171,23 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.GetStatsResponse, _abc.Awaitable[_cache_pb2.GetStatsResponse]]:
         """Counts of the caller's tenant."""
+
+    @_abc_1.abstractmethod
+    def ExplainLookup(
+        self,
+        request: _cache_pb2.ExplainLookupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.ExplainLookupResponse, _abc.Awaitable[_cache_pb2.ExplainLookupResponse]]:
+        """What the semantic tier would make of a request, and why. Changes and counts nothing."""
+
+    @_abc_1.abstractmethod
+    def SendFeedback(
+        self,
+        request: _cache_pb2.SendFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.SendFeedbackResponse, _abc.Awaitable[_cache_pb2.SendFeedbackResponse]]:
+        """Says whether an answer served by the semantic tier was right. Once a decision, and a limited
+        number of times a key and hour.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,24 +24,25 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from infermesh.common.v1 import money_pb2 as infermesh_dot_common_dot_v1_dot_money__pb2
+from infermesh.common.v1 import semantic_pb2 as infermesh_dot_common_dot_v1_dot_semantic__pb2
 from infermesh.common.v1 import usage_pb2 as infermesh_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"infermesh/common/v1/decision.proto\x12\x13infermesh.common.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1finfermesh/common/v1/money.proto\x1a\x1finfermesh/common/v1/usage.proto\"1\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_us\x18\x02 \x01(\x03\"p\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ligible\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x32\n\x0e\x65stimated_cost\x18\x04 \x01(\x0b\x32\x1a.infermesh.common.v1.Money\"\xc9\x05\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12,\n\x04tier\x18\x02 \x01(\x0e\x32\x1e.infermesh.common.v1.CacheTier\x12\x36\n\x0c\x63\x61\x63he_status\x18\x03 \x01(\x0e\x32 .infermesh.common.v1.CacheStatus\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x32\n\ncandidates\x18\x07 \x03(\x0b\x32\x1e.infermesh.common.v1.Candidate\x12\x15\n\rprice_version\x18\x08 \x01(\t\x12(\n\x04\x63ost\x18\t \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12\x31\n\rbaseline_cost\x18\n \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12)\n\x05saved\x18\x0b \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12\x16\n\x0e\x62\x61seline_model\x18\x0c \x01(\t\x12.\n\x05usage\x18\r \x01(\x0b\x32\x1f.infermesh.common.v1.TokenUsage\x12\x37\n\x0e\x62\x61seline_usage\x18\x0e \x01(\x0b\x32\x1f.infermesh.common.v1.TokenUsage\x12\x30\n\x06stages\x18\x0f \x03(\x0b\x32 .infermesh.common.v1.StageTiming\x12\x1e\n\x16\x63onfiguration_revision\x18\x10 \x01(\t\x12,\n\tentry_age\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66ingerprint\x18\x12 \x01(\t\x12\x15\n\rstore_outcome\x18\x13 \x01(\t\x12\x11\n\tfallbacks\x18\x14 \x03(\t*\x88\x01\n\tCacheTier\x12\x1a\n\x16\x43\x41\x43HE_TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41\x43HE_TIER_NONE\x10\x01\x12\x14\n\x10\x43\x41\x43HE_TIER_EXACT\x10\x02\x12\x17\n\x13\x43\x41\x43HE_TIER_SEMANTIC\x10\x03\x12\x1b\n\x17\x43\x41\x43HE_TIER_INTERMEDIATE\x10\x04*\xdf\x01\n\x0b\x43\x61\x63heStatus\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_STATUS_HIT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_STATUS_MISS\x10\x02\x12\x17\n\x13\x43\x41\x43HE_STATUS_BYPASS\x10\x03\x12\x18\n\x14\x43\x41\x43HE_STATUS_REFRESH\x10\x04\x12\x1b\n\x17\x43\x41\x43HE_STATUS_INELIGIBLE\x10\x05\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNAVAILABLE\x10\x06\x12\x17\n\x13\x43\x41\x43HE_STATUS_SHARED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"infermesh/common/v1/decision.proto\x12\x13infermesh.common.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1finfermesh/common/v1/money.proto\x1a\"infermesh/common/v1/semantic.proto\x1a\x1finfermesh/common/v1/usage.proto\"1\n\x0bStageTiming\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_us\x18\x02 \x01(\x03\"p\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ligible\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x32\n\x0e\x65stimated_cost\x18\x04 \x01(\x0b\x32\x1a.infermesh.common.v1.Money\"\xff\x05\n\x08\x44\x65\x63ision\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12,\n\x04tier\x18\x02 \x01(\x0e\x32\x1e.infermesh.common.v1.CacheTier\x12\x36\n\x0c\x63\x61\x63he_status\x18\x03 \x01(\x0e\x32 .infermesh.common.v1.CacheStatus\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x32\n\ncandidates\x18\x07 \x03(\x0b\x32\x1e.infermesh.common.v1.Candidate\x12\x15\n\rprice_version\x18\x08 \x01(\t\x12(\n\x04\x63ost\x18\t \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12\x31\n\rbaseline_cost\x18\n \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12)\n\x05saved\x18\x0b \x01(\x0b\x32\x1a.infermesh.common.v1.Money\x12\x16\n\x0e\x62\x61seline_model\x18\x0c \x01(\t\x12.\n\x05usage\x18\r \x01(\x0b\x32\x1f.infermesh.common.v1.TokenUsage\x12\x37\n\x0e\x62\x61seline_usage\x18\x0e \x01(\x0b\x32\x1f.infermesh.common.v1.TokenUsage\x12\x30\n\x06stages\x18\x0f \x03(\x0b\x32 .infermesh.common.v1.StageTiming\x12\x1e\n\x16\x63onfiguration_revision\x18\x10 \x01(\t\x12,\n\tentry_age\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x66ingerprint\x18\x12 \x01(\t\x12\x15\n\rstore_outcome\x18\x13 \x01(\t\x12\x11\n\tfallbacks\x18\x14 \x03(\t\x12\x34\n\x08semantic\x18\x15 \x01(\x0b\x32\".infermesh.common.v1.SemanticMatch*\x88\x01\n\tCacheTier\x12\x1a\n\x16\x43\x41\x43HE_TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41\x43HE_TIER_NONE\x10\x01\x12\x14\n\x10\x43\x41\x43HE_TIER_EXACT\x10\x02\x12\x17\n\x13\x43\x41\x43HE_TIER_SEMANTIC\x10\x03\x12\x1b\n\x17\x43\x41\x43HE_TIER_INTERMEDIATE\x10\x04*\xdf\x01\n\x0b\x43\x61\x63heStatus\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41\x43HE_STATUS_HIT\x10\x01\x12\x15\n\x11\x43\x41\x43HE_STATUS_MISS\x10\x02\x12\x17\n\x13\x43\x41\x43HE_STATUS_BYPASS\x10\x03\x12\x18\n\x14\x43\x41\x43HE_STATUS_REFRESH\x10\x04\x12\x1b\n\x17\x43\x41\x43HE_STATUS_INELIGIBLE\x10\x05\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNAVAILABLE\x10\x06\x12\x17\n\x13\x43\x41\x43HE_STATUS_SHARED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infermesh.common.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHETIER']._serialized_start=1039
-  _globals['_CACHETIER']._serialized_end=1175
-  _globals['_CACHESTATUS']._serialized_start=1178
-  _globals['_CACHESTATUS']._serialized_end=1401
-  _globals['_STAGETIMING']._serialized_start=157
-  _globals['_STAGETIMING']._serialized_end=206
-  _globals['_CANDIDATE']._serialized_start=208
-  _globals['_CANDIDATE']._serialized_end=320
-  _globals['_DECISION']._serialized_start=323
-  _globals['_DECISION']._serialized_end=1036
+  _globals['_CACHETIER']._serialized_start=1129
+  _globals['_CACHETIER']._serialized_end=1265
+  _globals['_CACHESTATUS']._serialized_start=1268
+  _globals['_CACHESTATUS']._serialized_end=1491
+  _globals['_STAGETIMING']._serialized_start=193
+  _globals['_STAGETIMING']._serialized_end=242
+  _globals['_CANDIDATE']._serialized_start=244
+  _globals['_CANDIDATE']._serialized_end=356
+  _globals['_DECISION']._serialized_start=359
+  _globals['_DECISION']._serialized_end=1126
 # @@protoc_insertion_point(module_scope)

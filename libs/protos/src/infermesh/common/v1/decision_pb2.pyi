@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from infermesh.common.v1 import money_pb2 as _money_pb2
+from infermesh.common.v1 import semantic_pb2 as _semantic_pb2
 from infermesh.common.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
@@ -182,6 +183,7 @@ class Decision(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     STORE_OUTCOME_FIELD_NUMBER: _builtins.int
     FALLBACKS_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Identifies the decision; made by the mesh (UUID4), so that no client can reuse one.
     Its event in the ledger has the same id.
@@ -242,6 +244,10 @@ class Decision(_message.Message):
     def fallbacks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models tried before the one that answered, with their failures."""
 
+    @_builtins.property
+    def semantic(self) -> _semantic_pb2.SemanticMatch:
+        """How sure the semantic tier was. Absent when it was not asked."""
+
     def __init__(
         self,
         *,
@@ -265,10 +271,11 @@ class Decision(_message.Message):
         fingerprint: _builtins.str = ...,
         store_outcome: _builtins.str = ...,
         fallbacks: _abc.Iterable[_builtins.str] | None = ...,
+        semantic: _semantic_pb2.SemanticMatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_cost", b"baseline_cost", "baseline_usage", b"baseline_usage", "cost", b"cost", "entry_age", b"entry_age", "saved", b"saved", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_cost", b"baseline_cost", "baseline_usage", b"baseline_usage", "cost", b"cost", "entry_age", b"entry_age", "saved", b"saved", "semantic", b"semantic", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_cost", b"baseline_cost", "baseline_model", b"baseline_model", "baseline_usage", b"baseline_usage", "cache_status", b"cache_status", "candidates", b"candidates", "configuration_revision", b"configuration_revision", "cost", b"cost", "decision_id", b"decision_id", "entry_age", b"entry_age", "fallbacks", b"fallbacks", "fingerprint", b"fingerprint", "model", b"model", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "saved", b"saved", "stages", b"stages", "store_outcome", b"store_outcome", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_cost", b"baseline_cost", "baseline_model", b"baseline_model", "baseline_usage", b"baseline_usage", "cache_status", b"cache_status", "candidates", b"candidates", "configuration_revision", b"configuration_revision", "cost", b"cost", "decision_id", b"decision_id", "entry_age", b"entry_age", "fallbacks", b"fallbacks", "fingerprint", b"fingerprint", "model", b"model", "price_version", b"price_version", "provider", b"provider", "reason", b"reason", "saved", b"saved", "semantic", b"semantic", "stages", b"stages", "store_outcome", b"store_outcome", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
