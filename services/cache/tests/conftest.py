@@ -24,6 +24,7 @@ from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
 from infermesh_cache.bootstrap import bootstrap
 from infermesh_cache.domain.keys import Slot
 from infermesh_cache.settings import CacheSettings
+from infermesh_cache.testing import FakeParts
 from infermesh_common.identity.model import Role
 from infermesh_common.redis import create_redis
 from infermesh_common.resilience import Dependency
@@ -38,6 +39,7 @@ from infermesh_common.testing.settings import settings_for
 DEADLINE_S = 60.0
 # Patient: what most tests are about is not how fast this machine is today.
 PATIENT_MS = 10_000
+_SEMANTIC = {"lookup_timeout_ms": PATIENT_MS, "share_interval_ms": 50, "load_retry_ms": 1}
 
 
 def fingerprint_of(question: str | bytes) -> bytes:
@@ -178,6 +180,7 @@ class Mesh:
         self.folder = folder
         self.governance = governance
         self._stack = stack
+        self.parts = FakeParts()
         # Every tenant names one.
         self._documents: dict[str, Document] = {"routes": resource("RoutePolicy", "default")}
         (folder / "resources").mkdir()
@@ -213,7 +216,7 @@ class Mesh:
             values: further values of the service's section.
         """
         # Nobody keeps copies here, and an invalidation waits for those who may.
-        values = {"copies": {"lease_ms": 1}, **values}
+        values = {"copies": {"lease_ms": 1}, "semantic": _SEMANTIC, **values}
         settings = settings_for(CacheSettings, "cache", self.folder, redis, targets={}, **values)
         impatient = settings.redis.model_copy(update={"operation_timeout_ms": timeout_ms})
         return settings.model_copy(update={"redis": impatient})
@@ -231,7 +234,9 @@ class Mesh:
     ) -> AsyncIterator[Replica]:
         """As `start`, for a block."""
         settings = self.settings(redis, timeout_ms=timeout_ms, **values)
-        async with bootstrap(settings, directory=self.governance.directory) as server:
+        async with bootstrap(
+            settings, directory=self.governance.directory, parts=self.parts
+        ) as server:
             await server.start()
             replica = Replica(server, self.governance)
             try:

@@ -1,6 +1,6 @@
 """Composition root of the cache service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from infermesh.cache.v1 import cache_pb2_grpc
@@ -9,10 +9,14 @@ from infermesh_cache.adapters.outbound.change_log import RedisChangeLog
 from infermesh_cache.adapters.outbound.codec import EntryCodec
 from infermesh_cache.adapters.outbound.flight_announcements import FlightAnnouncements
 from infermesh_cache.adapters.outbound.redis_entries import RedisEntryStore
+from infermesh_cache.adapters.outbound.redis_learning import RedisLearning
 from infermesh_cache.adapters.outbound.resource_policies import ResourcePolicies
 from infermesh_cache.application.cache import Cache, LeaseMaker
 from infermesh_cache.application.flights import Flights
+from infermesh_cache.application.lazy_parts import Parts
 from infermesh_cache.application.sweeper import Sweeper
+from infermesh_cache.semantic_parts import build_parts
+from infermesh_cache.semantic_tier import semantic_tier
 from infermesh_cache.settings import CacheSettings
 from infermesh_common.identity.directory import IdentityDirectory
 from infermesh_common.redis import create_redis
@@ -24,13 +28,17 @@ from infermesh_common.rpc.server import GrpcServer
 
 @asynccontextmanager
 async def bootstrap(
-    settings: CacheSettings, *, directory: IdentityDirectory | None = None
+    settings: CacheSettings,
+    *,
+    directory: IdentityDirectory | None = None,
+    parts: Callable[[], Awaitable[Parts]] = build_parts,
 ) -> AsyncIterator[GrpcServer]:
     """The cache service, wired and not yet listening.
 
     Args:
         settings: of this process.
         directory: of a test, in place of the one that governance fills.
+        parts: makes the embedding and the index of the semantic tier, when a tenant first needs it.
     """
     redis = create_redis(settings.redis)
     codec = EntryCodec(
@@ -69,6 +77,23 @@ async def bootstrap(
                 copy_lease_ms=settings.copies.lease_ms,
                 metrics=kit.metrics,
             )
+            semantic = settings.semantic
+            tier = semantic_tier(
+                semantic,
+                cache,
+                policies,
+                RedisLearning(
+                    redis,
+                    guard,
+                    timeout_ms=timeout_ms,
+                    lesson_ttl_s=semantic.lesson_ttl_s,
+                    served_ttl_s=semantic.feedback_ttl_s,
+                    complaints_per_hour=semantic.feedback_per_hour,
+                ),
+                parts,
+                kit.metrics,
+            )
+            resources.subscribe(lambda _: tier.load_if_wanted(policies))
             sweeper = Sweeper(cache, policies, interval_ms=settings.entries.sweep_interval_ms)
             server = kit.server(
                 service_names=[SERVICE],
@@ -80,16 +105,25 @@ async def bootstrap(
                 roles=ROLES,
             )
             cache_pb2_grpc.add_CacheServiceServicer_to_server(
-                CacheServicer(cache, copy_lease_ms=settings.copies.lease_ms), server.grpc
+                CacheServicer(
+                    cache,
+                    tier.cache,
+                    tier.explaining,
+                    tier.learning,
+                    copy_lease_ms=settings.copies.lease_ms,
+                ),
+                server.grpc,
             )
             kit.spawn(resources.watch(), "resources")
             kit.spawn(FlightAnnouncements(redis, flights).run(), "flight-announcements")
             kit.spawn(entries.run(), "uses")
             kit.spawn(sweeper.run(), "sweeper")
+            kit.spawn(tier.run(), "semantic-tuners")
             try:
                 yield server
             finally:
                 await flights.close()
+                await tier.close(settings.server.stop_grace_ms)
     finally:
         await redis.aclose()
         codec.close()

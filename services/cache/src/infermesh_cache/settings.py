@@ -39,6 +39,20 @@ class CopySettings(Settings):
     lease_ms: Positive
 
 
+class SemanticSettings(Settings):
+    """The semantic tier; whether a tenant uses it, its policy says."""
+
+    lookup_timeout_ms: Positive
+    threads: Positive
+    load_retry_ms: Positive
+    share_interval_ms: Positive
+    most_unshared: Positive
+    lesson_ttl_s: Positive
+    most_lessons_under_way: Positive
+    feedback_ttl_s: Positive
+    feedback_per_hour: Positive
+
+
 class CacheSettings(CommonSettings):
     """Everything the cache service needs to know."""
 
@@ -46,3 +60,4 @@ class CacheSettings(CommonSettings):
     codec: CodecSettings
     entries: EntrySettings
     copies: CopySettings
+    semantic: SemanticSettings

@@ -273,6 +273,58 @@ METRICS: dict[str, MetricSpec] = {
             "Looks at a secret that failed, by why.",
             ("source", "reason"),
         ),
+        MetricSpec(
+            "infermesh_semantic_lookups_total",
+            Kind.COUNTER,
+            "Requests without an exact entry that the semantic tier was asked about, by tenant, by "
+            "what was done and why.",
+            ("tenant", "verdict", "reason"),
+        ),
+        MetricSpec(
+            "infermesh_semantic_outcomes_total",
+            Kind.COUNTER,
+            "Proposals of the semantic tier that were compared with the answer of a model, by "
+            "result: right, wrong, left_out, not_learnt.",
+            ("tenant", "result"),
+        ),
+        MetricSpec(
+            "infermesh_semantic_feedback_total",
+            Kind.COUNTER,
+            "Feedback on answers of the semantic tier: right, wrong, refused.",
+            ("tenant", "verdict"),
+        ),
+        MetricSpec(
+            "infermesh_semantic_drifts_total",
+            Kind.COUNTER,
+            "Times the semantic tier found that what it had learnt no longer holds.",
+            ("tenant",),
+        ),
+        MetricSpec(
+            "infermesh_semantic_error_bound",
+            Kind.GAUGE,
+            "Upper limit, at the policy's confidence, of the share of requests that the semantic "
+            "tier answered wrongly.",
+            ("tenant", "category"),
+        ),
+        MetricSpec(
+            "infermesh_semantic_error_estimate",
+            Kind.GAUGE,
+            "Estimate of the share of requests that the semantic tier answered wrongly.",
+            ("tenant", "category"),
+        ),
+        MetricSpec(
+            "infermesh_semantic_error_permitted",
+            Kind.GAUGE,
+            "Share of requests that the policy permits the semantic tier to answer wrongly.",
+            ("tenant", "category"),
+        ),
+        MetricSpec(
+            "infermesh_semantic_exploration_usd_total",
+            Kind.COUNTER,
+            "Cost of model calls made only to learn whether a proposed answer was right. It is in "
+            "infermesh_inference_cost_usd_total too.",
+            ("tenant",),
+        ),
     )
 }
 
@@ -305,6 +357,7 @@ LOG_FIELDS = frozenset(
         "store_outcome",
         "outcome",
         "count",
+        "semantic",
     }
 )
 """Fields a handler may add to the canonical log line of its RPC. None of them holds a prompt."""

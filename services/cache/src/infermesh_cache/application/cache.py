@@ -134,6 +134,23 @@ class Cache:
         self._lookups.labels(tenant, outcome_name(outcome)).inc()
         return outcome
 
+    async def peek(self, tenant: str, query: LookupQuery) -> Hit | None:
+        """The entry, without joining or leading a flight; a miss is not counted."""
+        rules = self._rules(tenant)
+        if not rules.enabled:
+            return None
+        slot = Slot(tenant, rules.epoch, query.fingerprint)
+        found = await self._entries.find(slot, max_age_us=query.max_age_us)
+        if not isinstance(found, Hit):
+            return None
+        self._lookups.labels(tenant, outcome_name(found)).inc()
+        return found
+
+    async def entry(self, tenant: str, fingerprint: bytes) -> Hit | None:
+        """An entry that is proposed for another request; not counted as a lookup."""
+        found = await self._entries.find(self._slot(tenant, fingerprint))
+        return found if isinstance(found, Hit) else None
+
     async def _find(self, tenant: str, rules: CacheRules, query: LookupQuery) -> Hit | Lease | Miss:
         slot = Slot(tenant, rules.epoch, query.fingerprint)
         if not rules.enabled:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from infermesh_cache.domain.semantic_policy import SemanticRules
+
 STORE_TOO_LARGE = "TOO_LARGE"
 """Reason of a refused store: the entry is larger than the policy allows."""
 STORE_DISABLED = "DISABLED"
@@ -20,6 +22,7 @@ class CacheRules:
         single_flight: whether identical requests may wait for one another.
         longest_wait_ms: how long at most.
         epoch: entries of another epoch are out of reach.
+        semantic: what the semantic tier may do; None: nothing.
     """
 
     enabled: bool
@@ -29,6 +32,7 @@ class CacheRules:
     single_flight: bool
     longest_wait_ms: int
     epoch: int
+    semantic: SemanticRules | None = None
 
     def keep_ms(self, asked_ms: int) -> int:
         """How long an entry is kept for which `asked_ms` (> 0) were asked."""

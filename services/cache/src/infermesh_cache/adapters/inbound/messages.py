@@ -17,15 +17,15 @@ _LONGEST_TOKEN_CHARS = 64
 _CURSOR = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
-def token_of(value: str, *, required: bool) -> str:
-    """`value`, when it can be the token of a lease.
+def token_of(value: str, *, required: bool, field: str = "lease_token") -> str:
+    """`value`, when it can be the token of a lease, or of a lesson.
 
     Raises:
         InvalidArgument: LEASE_TOKEN_INVALID.
     """
     if (required and not value) or len(value) > _LONGEST_TOKEN_CHARS:
         raise InvalidArgument(
-            "LEASE_TOKEN_INVALID", "That is not a token of a lease.", field="lease_token"
+            f"{field.upper()}_INVALID", "That is not a token that was given out.", field=field
         )
     return value
 

@@ -10,8 +10,17 @@ from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
 from infermesh_cache.adapters.inbound.exchange import Exchange
 from infermesh_cache.adapters.inbound.messages import cursor_of, selector_of
 from infermesh_cache.adapters.inbound.operations import Operations
+from infermesh_cache.adapters.inbound.semantic_messages import (
+    asked_of,
+    decision_id_of,
+    explain_response,
+)
 from infermesh_cache.application.cache import Cache
+from infermesh_cache.application.explaining import Explaining
+from infermesh_cache.application.learning import Learning
+from infermesh_cache.application.semantic_cache import SemanticCache
 from infermesh_common.context import current
+from infermesh_common.errors import InvalidArgument
 from infermesh_common.identity.model import Role
 
 SERVICE = "infermesh.cache.v1.CacheService"
@@ -30,13 +39,27 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     """Serves the caller's own tenant, whatever a request says.
 
     Args:
-        cache: the use case.
+        cache: tier 1.
+        semantic: tier 2 around it.
+        explaining: what tier 2 would do.
+        learning: takes feedback.
         copy_lease_ms: how long copies may be served without another poll, in milliseconds.
     """
 
-    def __init__(self, cache: Cache, *, copy_lease_ms: int) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        semantic: SemanticCache,
+        explaining: Explaining,
+        learning: Learning,
+        *,
+        copy_lease_ms: int,
+    ) -> None:
         self._cache = cache
-        self._operations = Operations(cache)
+        self._semantic = semantic
+        self._explaining = explaining
+        self._learning = learning
+        self._operations = Operations(cache, semantic)
         self._copy_lease_ms = copy_lease_ms
 
     async def Lookup(
@@ -77,7 +100,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     ) -> cache_pb2.InvalidateResponse:
         """See the contract."""
         call = current()
-        count = await self._cache.invalidate(
+        count = await self._semantic.invalidate(
             call.caller().tenant, selector_of(request), dry_run=request.dry_run
         )
         call.log_fields["count"] = count
@@ -105,3 +128,25 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             limit_bytes=stats.limit_bytes,
             epoch=stats.epoch,
         )
+
+    async def ExplainLookup(
+        self, request: cache_pb2.ExplainLookupRequest, context: Context
+    ) -> cache_pb2.ExplainLookupResponse:
+        """See the contract."""
+        told = await self._explaining.explain(current().caller().tenant, asked_of(request.query))
+        return explain_response(told)
+
+    async def SendFeedback(
+        self, request: cache_pb2.SendFeedbackRequest, context: Context
+    ) -> cache_pb2.SendFeedbackResponse:
+        """See the contract."""
+        if request.verdict == cache_pb2.FEEDBACK_VERDICT_UNSPECIFIED:
+            raise InvalidArgument("VERDICT_MISSING", "Say RIGHT or WRONG.", field="verdict")
+        caller = current().caller()
+        retired = await self._learning.feedback(
+            caller.tenant,
+            caller.key_id,
+            decision_id_of(request.decision_id),
+            wrong=request.verdict == cache_pb2.FEEDBACK_VERDICT_WRONG,
+        )
+        return cache_pb2.SendFeedbackResponse(retired=retired)

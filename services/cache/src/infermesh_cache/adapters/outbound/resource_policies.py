@@ -1,10 +1,14 @@
 """Policies out of the resources."""
 
 from infermesh_cache.domain.policy import CacheRules
+from infermesh_cache.domain.semantic_policy import GENERAL, CategoryRules, SemanticRules
 from infermesh_common.errors import FailedPrecondition
 from infermesh_common.resources.in_force import ResourcesInForce
 from infermesh_common.resources.resource_set import ResourceSet
-from infermesh_common.resources.types import CachePolicySpec
+from infermesh_common.resources.types import CachePolicySpec, SemanticCategorySpec
+
+_OVERLOOKED = {"numeric": 0.1, "embedding": 0.1}
+"""Comparisons that can take a wrong answer for right; documented with the resource."""
 
 
 def rules_from(spec: CachePolicySpec) -> CacheRules:
@@ -17,6 +21,34 @@ def rules_from(spec: CachePolicySpec) -> CacheRules:
         single_flight=spec.single_flight,
         longest_wait_ms=spec.single_flight_wait_ms,
         epoch=spec.epoch,
+        semantic=_semantic_rules(spec) if spec.enabled and spec.semantic.enabled else None,
+    )
+
+
+def _semantic_rules(spec: CachePolicySpec) -> SemanticRules:
+    semantic = spec.semantic
+
+    def category(name: str, own: SemanticCategorySpec) -> CategoryRules:
+        ttl_s = own.ttl_seconds or semantic.ttl_seconds or spec.ttl_seconds
+        return CategoryRules(
+            name=name,
+            delta=own.delta or semantic.delta,
+            penalty_usd=semantic.penalty_usd if own.penalty_usd is None else own.penalty_usd,
+            ttl_ms=min(ttl_s, spec.ttl_seconds) * 1000,
+        )
+
+    overlooked = semantic.overlooked
+    if overlooked is None:
+        overlooked = _OVERLOOKED.get(semantic.comparison, 0.0)
+    return SemanticRules(
+        confidence=semantic.confidence,
+        audit_rate=semantic.audit_rate,
+        per_key=semantic.scope == "key",
+        comparison=semantic.comparison,
+        overlooked=overlooked,
+        agreement=semantic.agreement,
+        general=category(GENERAL, SemanticCategorySpec()),
+        categories={name: category(name, own) for name, own in semantic.categories.items()},
     )
 
 

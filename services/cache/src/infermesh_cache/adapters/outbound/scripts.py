@@ -8,7 +8,8 @@ from redis.commands.core import AsyncScript
 _PACKAGE = "infermesh_cache.adapters.outbound"
 
 
-def _source(name: str) -> str:
+def read_script(name: str) -> str:
+    """The text of a script."""
     return resources.files(_PACKAGE).joinpath("lua", f"{name}.lua").read_text("utf-8")
 
 
@@ -20,10 +21,10 @@ class Scripts:
     """
 
     def __init__(self, redis: Redis) -> None:
-        ledger = _source("ledger")
+        ledger = read_script("ledger")
 
         def register(name: str, before: str = ledger) -> AsyncScript:
-            return redis.register_script(f"{before}\n{_source(name)}")
+            return redis.register_script(f"{before}\n{read_script(name)}")
 
         # On the path of every request: does without what it does not use.
         self.lookup = register("lookup", before="")

@@ -1,0 +1,93 @@
+"""AnswerComparer: whether two answers say the same."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from infermesh_cache.domain.answers import (
+    NotAnAnswer,
+    digest,
+    exact_form,
+    json_form,
+    normalised_form,
+    numeric_form,
+    said,
+)
+from infermesh_cache.domain.semantic_policy import SemanticRules
+from infermesh_cache.learning_ports import AnswerComparer
+from infermesh_cache.semantic_ports import EmbeddingEngine
+
+_FORMS: dict[str, Callable[[str], str]] = {
+    "exact": exact_form,
+    "normalised": normalised_form,
+    "numeric": numeric_form,
+    "json": json_form,
+}
+
+
+class FormComparer:
+    """Implements `AnswerComparer`: answers of one form are the same.
+
+    Args:
+        form: of the text of an answer.
+    """
+
+    def __init__(self, form: Callable[[str], str]) -> None:
+        self._form = form
+
+    async def same(self, left: bytes, right: bytes) -> bool:
+        """See `AnswerComparer.same`."""
+        return self.identity(left) == self.identity(right)
+
+    def identity(self, body: bytes) -> str:
+        """See `AnswerComparer.identity`."""
+        try:
+            return digest(self._form(said(body)))
+        except NotAnAnswer:
+            return digest(body.hex())
+
+
+class EmbeddingComparer:
+    """Implements `AnswerComparer`: answers whose embeddings agree, and whose numbers are equal.
+
+    Args:
+        engine: embeds answers.
+        agreement: cosine from which two agree.
+    """
+
+    def __init__(self, engine: EmbeddingEngine, agreement: float) -> None:
+        self._engine = engine
+        self._agreement = agreement
+        self._normalised = FormComparer(normalised_form)
+
+    async def same(self, left: bytes, right: bytes) -> bool:
+        """See `AnswerComparer.same`."""
+        if await self._normalised.same(left, right):
+            return True
+        try:
+            texts = said(left), said(right)
+        except NotAnAnswer:
+            return False
+        if not all(texts) or _numbers(texts[0]) != _numbers(texts[1]):
+            return False
+        vectors = await self._engine.embed(texts)
+        return bool(np.dot(vectors[0], vectors[1]) >= self._agreement)
+
+    def identity(self, body: bytes) -> str:
+        """See `AnswerComparer.identity`."""
+        return self._normalised.identity(body)
+
+
+def _numbers(text: str) -> str:
+    return numeric_form(text) if any(c.isdigit() for c in text) else ""
+
+
+def comparer_of(rules: SemanticRules, engine: EmbeddingEngine) -> AnswerComparer:
+    """The comparison that a policy asks for.
+
+    Args:
+        rules: the policy.
+        engine: for the comparison that needs one.
+    """
+    form = _FORMS.get(rules.comparison)
+    return FormComparer(form) if form else EmbeddingComparer(engine, rules.agreement)

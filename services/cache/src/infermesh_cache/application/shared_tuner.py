@@ -1,0 +1,303 @@
+"""One tuner of this process, in step with those of the other replicas.
+
+What the replicas share is evidence, which adds: each counts what it saw itself since it last told
+the others, and takes over what they told. The document in the store is swapped by its version, so
+that nothing that was told is lost. Between two tellings a replica may serve a bounded number of
+answers only; that bounds by how much all of them together can pass the bound.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import structlog
+
+from infermesh_cache.domain.semantic.decision import Decision
+from infermesh_cache.domain.semantic.error_model import ErrorModel
+from infermesh_cache.domain.semantic.evidence import Evidence
+from infermesh_cache.domain.semantic.examples import Examples
+from infermesh_cache.domain.semantic.metric import AnswerMetric
+from infermesh_cache.domain.semantic.packing import BadState
+from infermesh_cache.domain.semantic.tuner import (
+    FEWEST_EXAMPLES,
+    GROWTH,
+    AdaptiveThresholdTuner,
+    Lesson,
+    TunerSettings,
+)
+from infermesh_cache.learning_ports import Example, SharedState, TunerStates
+from infermesh_cache.semantic_ports import Floats
+
+Doubles = npt.NDArray[np.float64]
+_log = structlog.get_logger(__name__)
+_FORM = 1
+"""Of the document; raised when an older replica could not read it."""
+_ATTEMPTS = 5
+_MOST_SEEN = 4096
+"""Entries from which the metric is learnt."""
+
+
+class SharedTuner:
+    """A tuner and what keeps it in step. Not safe for several threads: lives on the event loop.
+
+    Args:
+        states: where the replicas meet.
+        tenant: whose tuner it is.
+        category: of the requests.
+        settings: what the tenant asks for.
+        origin: name of this replica.
+    """
+
+    def __init__(
+        self,
+        states: TunerStates,
+        tenant: str,
+        category: str,
+        settings: TunerSettings,
+        *,
+        origin: str,
+    ) -> None:
+        self._states = states
+        self.tenant = tenant
+        self.category = category
+        self.tuner = AdaptiveThresholdTuner(settings)
+        self.metric: AnswerMetric | None = None
+        self._origin = origin
+        self._version = 0
+        self._told = Evidence.none()
+        self._cursor = ""
+        self._untold: list[Example] = []
+        self._seen: deque[tuple[Floats, str]] = deque(maxlen=_MOST_SEEN)
+        self._fitted_at = 0
+        self._bound: tuple[int, int, float] | None = None
+
+    @property
+    def settings(self) -> TunerSettings:
+        """What the tenant asks for."""
+        return self.tuner.settings
+
+    def change(self, settings: TunerSettings) -> None:
+        """Takes other settings over; what was learnt stays."""
+        if settings != self.tuner.settings:
+            self.tuner = AdaptiveThresholdTuner.restore(self.tuner.state(), settings)
+            self._bound = None
+
+    @property
+    def unshared(self) -> int:
+        """Answers served that the others have not been told of."""
+        evidence = self.tuner.certificate.evidence
+        if evidence.regime != self._told.regime:
+            return int(evidence.served.sum())
+        return int(evidence.served.sum() - self._told.served.sum())
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to tell."""
+        evidence = self.tuner.certificate.evidence
+        return bool(self._untold) or (
+            (evidence.regime, evidence.requests, evidence.known_wrong)
+            != (self._told.regime, self._told.requests, self._told.known_wrong)
+        )
+
+    def metric_for(self, dimension: int) -> AnswerMetric:
+        """The metric learnt, or the plain one."""
+        if self.metric is None or len(self.metric.centre) != dimension:
+            return AnswerMetric.plain(dimension)
+        return self.metric
+
+    def error_bound(self) -> float:
+        """Upper limit of the share of all requests answered wrongly; of a moment ago, for it takes
+        a millisecond to compute."""
+        evidence = self.tuner.certificate.evidence
+        served = int(evidence.served.sum()) + 1000 * evidence.known_wrong
+        known = self._bound
+        if known is None or known[0] != served or evidence.requests > 1.02 * known[1] + 10:
+            errors = self.tuner.certificate.upper_errors()
+            share = min(1.0, errors / evidence.requests) if evidence.requests else 0.0
+            known = self._bound = (served, evidence.requests, share)
+        return known[2]
+
+    def learn(self, decision: Decision, wrong: bool) -> Lesson:
+        """Takes the outcome of a proposal that was not served; see the tuner."""
+        regime = self.tuner.certificate.evidence.regime
+        lesson = self.tuner.learn(decision, wrong)
+        features = tuple(decision.proposal.features.tolist())
+        self._untold.append(Example(regime + lesson.drift, features, wrong, self._origin))
+        if lesson.drift:
+            self._fitted_at = 0
+            _log.warning("semantic_drift", tenant=self.tenant, category=self.category)
+        return lesson
+
+    def saw(self, vector: Floats, answer: str) -> None:
+        """Takes an entry in, for the metric."""
+        self._seen.append((vector, answer))
+
+    def fit_due(self) -> bool:
+        """Whether there are enough new outcomes for another model."""
+        return self.tuner.examples.seen >= max(FEWEST_EXAMPLES, GROWTH * self._fitted_at)
+
+    def material(self) -> "FitMaterial":
+        """What a fit works on, safe for another thread."""
+        features, wrong = self.tuner.examples.arrays()
+        vectors = [vector for vector, _ in self._seen]
+        answers = [answer for _, answer in self._seen]
+        return FitMaterial(features, wrong, vectors, answers, self.tuner.examples.seen)
+
+    async def take_fit(self, fitted: "Fitted") -> None:
+        """Puts a fitted model into force, and keeps its metric for the next start."""
+        self.tuner.model = fitted.model
+        self._fitted_at = fitted.seen
+        if fitted.metric is not None:
+            self.metric = fitted.metric
+            document = orjson.dumps({"form": _FORM, "metric": fitted.metric.state()})
+            await self._states.save_metric(self.tenant, self.category, document)
+
+    async def sync(self) -> None:
+        """Tells the others and hears from them.
+
+        Raises:
+            Unavailable: the store cannot be reached; nothing is lost, the next call tells it all.
+            DeadlineExceeded: likewise.
+        """
+        await self._sync_examples()
+        for _ in range(_ATTEMPTS):
+            shared = await self._states.load(self.tenant, self.category)
+            if shared is not None and shared.version != self._version:
+                self._take_over(shared)
+            if not self.changed:
+                return
+            now = self.tuner.certificate.evidence.copy()
+            version = shared.version if shared is not None else 0
+            if await self._states.swap(self.tenant, self.category, version, self._document()):
+                self._version, self._told = version + 1, now
+                return
+
+    async def restore(self) -> None:
+        """Begins where the replicas are; errors as of `sync`."""
+        await self.sync()
+        document = await self._states.load_metric(self.tenant, self.category)
+        if document is None:
+            return
+        try:
+            self.metric = AnswerMetric.restore(orjson.loads(document)["metric"])
+        except (BadState, KeyError, TypeError, ValueError) as error:
+            _log.error("semantic_metric_unreadable", tenant=self.tenant, error=str(error))
+
+    async def _sync_examples(self) -> None:
+        if self._untold:
+            telling, self._untold = self._untold, []
+            try:
+                await self._states.add_examples(self.tenant, self.category, telling)
+            except BaseException:
+                self._untold = telling + self._untold
+                raise
+        at_start = self._cursor == ""
+        self._cursor, heard = await self._states.examples_after(
+            self.tenant, self.category, self._cursor
+        )
+        # What this replica told itself is known here, unless it has just started.
+        self._heard(heard if at_start else [e for e in heard if e.origin != self._origin])
+
+    def _heard(self, examples: Sequence[Example]) -> None:
+        for example in examples:
+            self.tuner.examples.add(np.array(example.features), example.wrong)
+
+    def _document(self) -> bytes:
+        state = self.tuner.state()
+        # They have a list of their own.
+        state["examples"] = Examples().state()
+        return orjson.dumps({"form": _FORM, "tuner": state, "seen": self.tuner.examples.seen})
+
+    def _take_over(self, shared: SharedState) -> None:
+        try:
+            document = orjson.loads(shared.document)
+            if document["form"] != _FORM:
+                raise BadState("of another form")
+            other = AdaptiveThresholdTuner.restore(document["tuner"], self.settings)
+        except (BadState, KeyError, TypeError, ValueError) as error:
+            # Learning begins anew: conservative, and better than not starting.
+            _log.error(
+                "semantic_state_unreadable",
+                tenant=self.tenant,
+                category=self.category,
+                error=str(error),
+            )
+            self._version, self._told = shared.version, Evidence.none()
+            return
+        theirs = other.certificate
+        told = theirs.evidence.copy()
+        if self._version == 0:
+            self._adopt(other, int(document["seen"]))
+        elif theirs.evidence.regime == self.tuner.certificate.evidence.regime:
+            own = self.tuner.certificate.evidence - self._told
+            self.tuner.certificate = theirs.joined(own)
+        elif theirs.evidence.regime > self.tuner.certificate.evidence.regime:
+            unshared = self.unshared
+            requests = self.tuner.certificate.evidence.requests - self._told.requests
+            self._adopt(other, self.tuner.examples.seen)
+            self._charge(requests, unshared)
+        else:
+            # This replica saw the drift first: what others served meanwhile is charged in full.
+            served = int(theirs.evidence.served.sum() - self._told.served.sum())
+            self._charge(theirs.evidence.requests - self._told.requests, served)
+            told = Evidence.none(theirs.evidence.regime)
+        self._version, self._told, self._bound = shared.version, told, None
+
+    def _adopt(self, other: AdaptiveThresholdTuner, seen: int) -> None:
+        """Begins where another replica, or this one before a restart, has come to."""
+        own, examples = self.tuner.certificate.evidence, self.tuner.examples
+        other.examples = examples
+        examples.seen = max(examples.seen, seen)
+        first = self._version == 0 and own.regime == other.certificate.evidence.regime
+        self.tuner = other
+        self._fitted_at = seen if other.model is not None else 0
+        if first and own.requests:
+            self.tuner.certificate = other.certificate.joined(own)
+
+    def _charge(self, requests: int, errors: int) -> None:
+        regime = self.tuner.certificate.evidence.regime
+        extra = Evidence.none(regime, max(0, requests), max(0, errors))
+        self.tuner.certificate = self.tuner.certificate.joined(extra)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What came of a fit.
+
+    Attributes:
+        model: of errors.
+        metric: None when too few entries share an answer.
+        seen: outcomes up to it.
+    """
+
+    model: ErrorModel
+    metric: AnswerMetric | None
+    seen: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitMaterial:
+    """Copies of what a model and a metric are fitted to.
+
+    Attributes:
+        features: of proposals, shape (examples, features).
+        wrong: 1 where they were, shape (examples,).
+        vectors: of entries.
+        answers: of the same entries.
+        seen: outcomes up to now.
+    """
+
+    features: Doubles
+    wrong: Doubles
+    vectors: Sequence[Floats]
+    answers: Sequence[str]
+    seen: int
+
+    def fit(self) -> Fitted:
+        """Model and metric; takes some tens of milliseconds."""
+        model = ErrorModel.fit(self.features, self.wrong)
+        metric = AnswerMetric.fit(np.stack(self.vectors), self.answers) if self.vectors else None
+        return Fitted(model, metric, self.seen)

@@ -1,0 +1,60 @@
+"""What a tenant's policy lets the semantic tier do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+GENERAL = "general"
+"""Category of every task that has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRules:
+    """What holds for requests of one category, which has evidence and a bound of its own.
+
+    Attributes:
+        name: of the category.
+        delta: largest share of its requests that may be answered wrongly because of the tier.
+        penalty_usd: what a wrong answer costs.
+        ttl_ms: an answer is proposed no longer, in milliseconds.
+    """
+
+    name: str
+    delta: float
+    penalty_usd: Decimal
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticRules:
+    """The policy of one tenant.
+
+    Attributes:
+        confidence: with which the bound holds at every time.
+        audit_rate: share of what would be served that a model answers too.
+        per_key: an answer serves only the API key that asked for it.
+        comparison: name of the comparison of answers.
+        overlooked: upper limit of the share of wrong answers that it takes for right.
+        agreement: cosine from which two answers agree, where their embeddings are compared.
+        general: rules of tasks that are not in `categories`.
+        categories: rules by task.
+    """
+
+    confidence: float
+    audit_rate: float
+    per_key: bool
+    comparison: str
+    overlooked: float
+    agreement: float
+    general: CategoryRules
+    categories: Mapping[str, CategoryRules]
+
+    def category_of(self, task: str) -> CategoryRules:
+        """The rules for a task. Only tasks that the policy names have a category: what a client
+        calls its tasks does not decide how many there are."""
+        return self.categories.get(task, self.general)
+
+    def scope_of(self, key_id: str) -> str:
+        """Whom an answer to that key may serve, and by whose answers the key may be served: as
+        `VectorRecord.scope`."""
+        return f"user:{key_id}" if self.per_key else "tenant"
