@@ -19,6 +19,7 @@ from redis import Redis
 
 from infermesh.analytics.v1 import events_pb2
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
+from infermesh.common.v1 import semantic_pb2
 from infermesh.router.v1 import (
     anthropic_pb2_grpc,
     inference_pb2_grpc,
@@ -53,6 +54,11 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
         self.down = False
         self.stuck = False
         self.lease_ttl_s = 5.0
+        # What the semantic tier says to whoever asks it, and the answer it serves.
+        self.match: semantic_pb2.SemanticMatch | None = None
+        self.meant: cache_pb2.Entry | None = None
+        self.asked: list[cache_pb2.LookupRequest] = []
+        self.learnt: list[str] = []
 
     async def _check(self) -> None:
         if self.stuck:
@@ -66,8 +72,20 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
         self.lookups += 1
         await self._check()
         key = (current().caller().tenant, request.fingerprint)
+        self.asked.append(request)
         if (entry := self.entries.get(key)) is not None:
             return cache_pb2.LookupResponse(hit=entry)
+        if request.HasField("semantic") and self.meant is not None:
+            return cache_pb2.LookupResponse(hit=self.meant, semantic=self.match)
+        response = await self._miss(request, key)
+        if request.HasField("semantic") and self.match is not None:
+            response.semantic.CopyFrom(self.match)
+            response.semantic_token = "lesson"
+        return response
+
+    async def _miss(
+        self, request: cache_pb2.LookupRequest, key: tuple[str, bytes]
+    ) -> cache_pb2.LookupResponse:
         if not request.single_flight:
             return cache_pb2.LookupResponse(miss=cache_pb2.Miss(reason="NOT_FOUND"))
         if key in self.flights:
@@ -88,6 +106,7 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
         self, request: cache_pb2.StoreRequest, context: object
     ) -> cache_pb2.StoreResponse:
         await self._check()
+        self.learnt.append(request.semantic_token)
         key = (current().caller().tenant, request.fingerprint)
         entry = cache_pb2.Entry()
         entry.CopyFrom(request.entry)

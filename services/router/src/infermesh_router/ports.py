@@ -10,6 +10,7 @@ from infermesh_common.usage import Usage
 from infermesh_router.domain.answer import Answer, Chunk
 from infermesh_router.domain.decision import Decision, Outcome
 from infermesh_router.domain.request import InferenceRequest, JsonObject, Surface
+from infermesh_router.domain.semantic import SemanticMatch, SemanticQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class CachedAnswer:
         age_s: time since it was stored.
         ttl_s: how long it lives from then on; 0 when that is not known.
         shared: it was waited for, an identical request was in flight.
+        semantic: how sure it is that the answer to another question is right for this one; None:
+            the request is the same.
     """
 
     body: bytes
@@ -33,6 +36,7 @@ class CachedAnswer:
     age_s: float
     ttl_s: float = 0.0
     shared: bool = False
+    semantic: SemanticMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +46,27 @@ class Leased:
     Attributes:
         token: proves the lease.
         ttl_s: lost when not renewed within this time.
+        semantic: what the semantic tier made of the request; None: it was not asked.
+        semantic_token: for `NewEntry`.
     """
 
     token: str
     ttl_s: float
+    semantic: SemanticMatch | None = None
+    semantic_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """No entry, and somebody else is making it, or nobody is to share it."""
+    """No entry, and somebody else is making it, or nobody is to share it; fields as in `Leased`."""
+
+    semantic: SemanticMatch | None = None
+    semantic_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """An answer to store; fields as in `CachedAnswer`."""
+    """An answer to store; fields as in `CachedAnswer`, and `semantic_token` out of the lookup."""
 
     body: bytes
     model: str
@@ -63,15 +74,24 @@ class NewEntry:
     usage: Usage | None
     tags: tuple[str, ...]
     ttl_s: int
+    semantic_token: str = ""
 
 
 class ExactCache(Protocol):
-    """Tier 1. Every call raises `InfermeshError` when the cache does not answer in time."""
+    """Tier 1, and tier 2 behind it. Every call raises `InfermeshError` when the cache does not
+    answer in time."""
 
     async def lookup(
-        self, fingerprint: bytes, *, max_age_s: int | None, single_flight: bool, wait_ms: int
+        self,
+        fingerprint: bytes,
+        *,
+        max_age_s: int | None,
+        single_flight: bool,
+        wait_ms: int,
+        semantic: SemanticQuestion | None = None,
     ) -> CachedAnswer | Leased | Missed:
-        """Finds an entry, or takes the lease to make it, or waits for who has it."""
+        """Finds an entry, or takes the lease to make it, or waits for who has it. With `semantic`,
+        an answer to a question of the same meaning will do."""
 
     async def store(self, fingerprint: bytes, lease_token: str, entry: NewEntry) -> str:
         """Stores an answer; returns why it was not stored, empty when it was."""

@@ -11,6 +11,7 @@ class CacheStageSettings(Settings):
     """How long the cache stage may take."""
 
     lookup_timeout_ms: int
+    semantic_timeout_ms: int
     store_timeout_ms: int
     flight_poll_ms: int
     streams: int

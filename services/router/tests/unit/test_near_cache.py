@@ -152,7 +152,7 @@ class Inner:
     def __init__(self, found):
         self.found, self.asked = found, 0
 
-    async def lookup(self, fingerprint, *, max_age_s, single_flight, wait_ms):
+    async def lookup(self, fingerprint, *, max_age_s, single_flight, wait_ms, semantic=None):
         self.asked += 1
         return self.found
 

@@ -2,11 +2,13 @@
 
 from infermesh.common.v1 import decision_pb2
 from infermesh_common.usage import fill_money, fill_usage, plain
+from infermesh_router.adapters.semantic_proto import fill_match, match_headers
 from infermesh_router.domain.decision import CacheStatus, Decision, Tier
 
 _TIERS = {
     Tier.NONE: decision_pb2.CACHE_TIER_NONE,
     Tier.EXACT: decision_pb2.CACHE_TIER_EXACT,
+    Tier.SEMANTIC: decision_pb2.CACHE_TIER_SEMANTIC,
 }
 _STATUSES = {
     CacheStatus.HIT: decision_pb2.CACHE_STATUS_HIT,
@@ -59,6 +61,9 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision) -> None:
     message.fingerprint = decision.fingerprint
     message.store_outcome = decision.store_outcome
     message.fallbacks.extend(decision.fallbacks)
+    if decision.semantic is not None:
+        message.semantic.SetInParent()
+        fill_match(message.semantic, decision.semantic)
 
 
 def decision_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
@@ -75,4 +80,6 @@ def decision_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
         headers.append(("x-infermesh-cost-usd", plain(decision.cost)))
     if (saved := decision.saved) is not None:
         headers.append(("x-infermesh-saved-usd", plain(saved)))
+    if decision.semantic is not None:
+        headers.extend(match_headers(decision.semantic))
     return tuple(headers)

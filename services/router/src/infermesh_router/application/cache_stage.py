@@ -1,23 +1,25 @@
-"""The exact tier around one request: lookup, single flight, lease, store."""
+"""The caches around one request: lookup, single flight, lease, store."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
+import orjson
 import structlog
 
 from infermesh_common.background import BackgroundTasks
 from infermesh_common.errors import InfermeshError, NotFound
-from infermesh_common.fingerprint import fingerprint
+from infermesh_common.fingerprint import DELIVERY_FIELDS, fingerprint
 from infermesh_common.resources.types import CachePolicySpec
 from infermesh_router.domain.answer import Answer
 from infermesh_router.domain.caching import lookup_objection, store_objection
 from infermesh_router.domain.decision import CacheStatus, Decision
-from infermesh_router.domain.request import InferenceRequest
+from infermesh_router.domain.request import InferenceRequest, Surface
 from infermesh_router.domain.routing import Route
-from infermesh_router.ports import CachedAnswer, ExactCache, Leased, NewEntry
+from infermesh_router.domain.semantic import SemanticQuestion
+from infermesh_router.ports import CachedAnswer, ExactCache, Leased, Missed, NewEntry
 
 _log = structlog.get_logger(__name__)
 
@@ -30,18 +32,20 @@ class CacheTicket:
         fingerprint: identity of the request; None when no cache is involved.
         lease: held while this request makes the answer for others too.
         objection: why the answer will not be stored; None when it may be.
+        semantic_token: by which the semantic tier learns of the answer; empty: it does not.
     """
 
     fingerprint: bytes | None = None
     lease: Leased | None = None
     objection: str | None = None
+    semantic_token: str = ""
 
 
 class CacheStage:
     """Looks answers up and stores them; a cache that fails never fails the request.
 
     Args:
-        cache: tier 1.
+        cache: tiers 1 and 2.
         background: runs what must outlive a request that was given up.
         flight_poll_ms: see `CacheStageSettings`.
     """
@@ -78,39 +82,57 @@ class CacheStage:
             decision.cache_status = CacheStatus.REFRESH
             return CacheTicket(identity)
         try:
-            found = await self._find(identity, request, policy)
+            question = _question(request, route, policy, decision)
+            found = await self._find(identity, request, policy, question)
         except InfermeshError as error:
             decision.cache_status = CacheStatus.UNAVAILABLE
             _log.info("cache_unavailable", reason=error.reason)
             return self._without(request, f"the cache did not answer: {error.reason}")
         if isinstance(found, CachedAnswer):
             decision.cache_status = CacheStatus.SHARED if found.shared else CacheStatus.HIT
+            decision.semantic = found.semantic
             return found
         decision.cache_status = CacheStatus.MISS
+        decision.semantic = found.semantic
         if control.only_if_cached:
             raise _miss()
-        if found is None and policy.single_flight:
+        if isinstance(found, Missed) and policy.single_flight:
             # Without a lease the cache cannot tell whether this answer is older than an
             # invalidation; the one that holds the lease stores its own.
             return CacheTicket(identity, objection="an identical request is making the entry")
-        return CacheTicket(identity, found)
+        lease = found if isinstance(found, Leased) else None
+        return CacheTicket(identity, lease, semantic_token=found.semantic_token)
 
     async def _find(
-        self, identity: bytes, request: InferenceRequest, policy: CachePolicySpec
-    ) -> CachedAnswer | Leased | None:
+        self,
+        identity: bytes,
+        request: InferenceRequest,
+        policy: CachePolicySpec,
+        question: SemanticQuestion | None,
+    ) -> CachedAnswer | Leased | Missed:
         control = request.cache
         # A request that will not store cannot make the answer for others.
         shares = policy.single_flight and not (control.only_if_cached or control.no_store)
         waits_ms = policy.single_flight_wait_ms if shares else 0
         wait_ms = 0
+        first: Leased | Missed | None = None
         while True:
+            # A request is asked about by meaning once, not each time it looks whether an identical
+            # one is done.
             found = await self._cache.lookup(
-                identity, max_age_s=control.max_age_s, single_flight=shares, wait_ms=wait_ms
+                identity,
+                max_age_s=control.max_age_s,
+                single_flight=shares,
+                wait_ms=wait_ms,
+                semantic=question if first is None else None,
             )
-            if isinstance(found, (CachedAnswer, Leased)):
+            if isinstance(found, CachedAnswer):
                 return found
-            if waits_ms <= 0:
-                return None
+            if first is not None:
+                found = replace(found, semantic=first.semantic, semantic_token=first.semantic_token)
+            if isinstance(found, Leased) or waits_ms <= 0:
+                return found
+            first = found
             wait_ms = min(self._flight_poll_ms, waits_ms)
             waits_ms -= wait_ms
 
@@ -177,6 +199,7 @@ class CacheStage:
             usage=decision.answer_usage,
             tags=request.tags,
             ttl_s=min(request.cache.ttl_s or policy.ttl_seconds, policy.ttl_seconds),
+            semantic_token=ticket.semantic_token,
         )
         token = ticket.lease.token if ticket.lease else ""
         try:
@@ -201,6 +224,26 @@ def _identity(request: InferenceRequest, route: Route, policy: CachePolicySpec) 
     )
     request.derived["fingerprint"] = (route, policy.epoch, identity)
     return identity
+
+
+def _question(
+    request: InferenceRequest, route: Route, policy: CachePolicySpec, decision: Decision
+) -> SemanticQuestion | None:
+    """The request for the semantic tier; None when it is not to be asked."""
+    if not policy.semantic.enabled or request.surface is not Surface.CHAT:
+        return None
+    body = cast("bytes | None", request.derived.get("semantic_body"))
+    if body is None:
+        body = orjson.dumps({k: v for k, v in request.body.items() if k not in DELIVERY_FIELDS})
+        request.derived["semantic_body"] = body
+    return SemanticQuestion(
+        protocol=request.surface.value,
+        models=route.model_set,
+        body=body,
+        task=request.task,
+        call_cost=route.considered[0].estimated_cost,
+        decision_id=decision.decision_id,
+    )
 
 
 def _miss() -> NotFound:

@@ -18,6 +18,7 @@ from infermesh_router.domain.openai_usage import usage_of
 from infermesh_router.domain.registry import ModelRegistry, TenantView
 from infermesh_router.domain.request import InferenceRequest
 from infermesh_router.domain.routing import Route, Router
+from infermesh_router.domain.semantic import hit_reason
 from infermesh_router.ports import CachedAnswer, UsageSink
 
 
@@ -55,7 +56,7 @@ class InferenceOptimizer:
 
     Args:
         registry: gives the registry in force.
-        cache_stage: tier 1.
+        cache_stage: tiers 1 and 2.
         model_stage: the models.
         sink: where every inference is written down.
     """
@@ -144,16 +145,12 @@ class InferenceOptimizer:
 
     def _hit(self, run: _Run, found: CachedAnswer) -> Iterator[Part]:
         decision = run.decision
-        decision.tier = Tier.EXACT
+        decision.tier = Tier.EXACT if found.semantic is None else Tier.SEMANTIC
         decision.model, decision.provider = found.model, found.provider
         decision.answer_usage = found.usage
         decision.entry_age_s = found.age_s
         decision.candidates = ()
-        decision.reason = (
-            "An identical request was in flight and its answer is shared."
-            if found.shared
-            else "The same request was answered before."
-        )
+        decision.reason = _why_hit(found)
         run.price()
         yield Started(decision)
         answer = Answer(found.body)
@@ -205,6 +202,14 @@ class InferenceOptimizer:
             await self._cache_stage.store(
                 ticket, run.request, run.tenant.cache_policy, run.decision, answer
             )
+
+
+def _why_hit(found: CachedAnswer) -> str:
+    if found.semantic is not None:
+        return hit_reason(found.semantic)
+    if found.shared:
+        return "An identical request was in flight and its answer is shared."
+    return "The same request was answered before."
 
 
 def _route(registry: ModelRegistry, request: InferenceRequest, tenant: TenantView) -> Route:

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from infermesh_common.context import current
 from infermesh_common.telemetry.metrics import Metrics
+from infermesh_router.domain.semantic import SemanticQuestion
 from infermesh_router.ports import CachedAnswer, EntryChanges, ExactCache, Leased, Missed, NewEntry
 
 # What a copy takes besides its body, roughly.
@@ -111,7 +112,13 @@ class NearCache:
         self._hits, self._misses = lookups.labels("hit"), lookups.labels("miss")
 
     async def lookup(
-        self, fingerprint: bytes, *, max_age_s: int | None, single_flight: bool, wait_ms: int
+        self,
+        fingerprint: bytes,
+        *,
+        max_age_s: int | None,
+        single_flight: bool,
+        wait_ms: int,
+        semantic: SemanticQuestion | None = None,
     ) -> CachedAnswer | Leased | Missed:
         """See `ExactCache.lookup`."""
         tenant = current().caller().tenant
@@ -122,9 +129,14 @@ class NearCache:
         self._misses.inc()
         generation = self._copies.generation(tenant)
         found = await self._inner.lookup(
-            fingerprint, max_age_s=max_age_s, single_flight=single_flight, wait_ms=wait_ms
+            fingerprint,
+            max_age_s=max_age_s,
+            single_flight=single_flight,
+            wait_ms=wait_ms,
+            semantic=semantic,
         )
-        if isinstance(found, CachedAnswer):
+        # An answer to another question is decided about each time.
+        if isinstance(found, CachedAnswer) and found.semantic is None:
             self._copies.put(tenant, fingerprint, found, generation)
         return found
 

@@ -11,6 +11,7 @@ from enum import Enum
 from infermesh_common.prices import PriceBook
 from infermesh_common.usage import Usage
 from infermesh_router.domain.routing import ConsideredModel
+from infermesh_router.domain.semantic import SemanticMatch, SemanticVerdict
 
 
 class Tier(Enum):
@@ -18,6 +19,7 @@ class Tier(Enum):
 
     NONE = "none"
     EXACT = "exact"
+    SEMANTIC = "semantic"
 
 
 class CacheStatus(Enum):
@@ -75,6 +77,12 @@ class Decision:
     store_outcome: str = ""
     fallbacks: list[str] = field(default_factory=list)
     provider_called: bool = False
+    semantic: SemanticMatch | None = None
+
+    @property
+    def explores(self) -> bool:
+        """Whether a model was called only to learn whether a proposed answer was right."""
+        return self.semantic is not None and self.semantic.verdict is SemanticVerdict.EXPLORED
 
     @property
     def saved(self) -> Decimal | None:

@@ -10,6 +10,8 @@ from infermesh_common.errors import DeadlineExceeded
 from infermesh_common.resilience import Dependency
 from infermesh_common.usage import Usage, fill_usage, usage_from_proto
 from infermesh_router.adapters.outbound.cache_exchange import CacheExchange
+from infermesh_router.adapters.semantic_proto import fill_query, match_of
+from infermesh_router.domain.semantic import SemanticMatch, SemanticQuestion, SemanticVerdict
 from infermesh_router.ports import CachedAnswer, Leased, Missed, NewEntry
 from infermesh_router.settings import CacheStageSettings
 
@@ -31,7 +33,13 @@ class GrpcExactCache:
         self._settings = settings
 
     async def lookup(
-        self, fingerprint: bytes, *, max_age_s: int | None, single_flight: bool, wait_ms: int
+        self,
+        fingerprint: bytes,
+        *,
+        max_age_s: int | None,
+        single_flight: bool,
+        wait_ms: int,
+        semantic: SemanticQuestion | None = None,
     ) -> CachedAnswer | Leased | Missed:
         """See `ExactCache.lookup`."""
         operation = _operation()
@@ -42,13 +50,21 @@ class GrpcExactCache:
             asked.max_age.CopyFrom(duration_pb2.Duration(seconds=max_age_s))
         if wait_ms:
             asked.wait.FromMilliseconds(wait_ms)
-        response = (await self._ask(operation, self._settings.lookup_timeout_ms + wait_ms)).lookup
+        timeout_ms = self._settings.lookup_timeout_ms + wait_ms
+        if semantic is not None:
+            fill_query(asked.semantic, semantic, current().caller().key_id)
+            timeout_ms += self._settings.semantic_timeout_ms
+        response = (await self._ask(operation, timeout_ms)).lookup
+        match = match_of(response.semantic) if response.HasField("semantic") else None
         outcome = response.WhichOneof("outcome")
         if outcome == "hit":
-            return _answer(response.hit, response.shared)
+            served = match is not None and match.verdict is SemanticVerdict.SERVED
+            return _answer(response.hit, response.shared, match if served else None)
+        token = response.semantic_token
         if outcome == "lease":
-            return Leased(response.lease.token, response.lease.ttl.ToMilliseconds() / 1000)
-        return Missed()
+            ttl_s = response.lease.ttl.ToMilliseconds() / 1000
+            return Leased(response.lease.token, ttl_s, match, token)
+        return Missed(match, token)
 
     async def store(self, fingerprint: bytes, lease_token: str, entry: NewEntry) -> str:
         """See `ExactCache.store`."""
@@ -57,6 +73,7 @@ class GrpcExactCache:
         offered.fingerprint = fingerprint
         offered.lease_token = lease_token
         offered.ttl.seconds = entry.ttl_s
+        offered.semantic_token = entry.semantic_token
         offered.entry.body = entry.body
         offered.entry.model = entry.model
         offered.entry.provider = entry.provider
@@ -97,7 +114,7 @@ def _operation() -> cache_pb2.Operation:
     return cache_pb2.Operation(tenant=current().caller().tenant)
 
 
-def _answer(entry: cache_pb2.Entry, shared: bool) -> CachedAnswer:
+def _answer(entry: cache_pb2.Entry, shared: bool, semantic: SemanticMatch | None) -> CachedAnswer:
     usage: Usage | None = usage_from_proto(entry.usage) if entry.HasField("usage") else None
     created_s = entry.create_time.ToMicroseconds() / 1e6
     return CachedAnswer(
@@ -108,4 +125,5 @@ def _answer(entry: cache_pb2.Entry, shared: bool) -> CachedAnswer:
         age_s=max(0.0, time.time() - created_s),
         ttl_s=entry.ttl.ToMilliseconds() / 1000,
         shared=shared,
+        semantic=semantic,
     )

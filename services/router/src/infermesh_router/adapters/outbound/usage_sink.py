@@ -34,6 +34,9 @@ class EventUsageSink:
         self._publisher = publisher
         self._inferences = _Children(metrics.counter("infermesh_inferences_total").labels)
         self._cost = _Children(metrics.counter("infermesh_inference_cost_usd_total").labels)
+        self._explored = _Children(
+            metrics.counter("infermesh_semantic_exploration_usd_total").labels
+        )
         self._saved = _Children(metrics.counter("infermesh_inference_saved_usd_total").labels)
         self._stages: dict[str, Histogram] = {}
         self._stage = metrics.histogram("infermesh_stage_duration_seconds").labels
@@ -78,6 +81,8 @@ class EventUsageSink:
         self._inferences(tenant, decision.model, decision.cache_status.value, outcome.value).inc()
         if decision.cost:
             self._cost(tenant, decision.model).inc(float(decision.cost))
+            if decision.explores:
+                self._explored(tenant).inc(float(decision.cost))
         saved = decision.saved
         if saved is not None and saved > 0:
             self._saved(tenant, decision.model).inc(float(saved))
@@ -104,6 +109,8 @@ class EventUsageSink:
             saved_usd=None if saved is None else plain(saved),
             store_outcome=decision.store_outcome,
         )
+        if decision.semantic is not None:
+            call.log_fields["semantic"] = decision.semantic.reason.lower()
 
 
 class _Children:
