@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from infermesh import AsyncClient, Client
 from infermesh.analytics.v1 import events_pb2
 from infermesh.cli.app import build_app
-from infermesh.common.v1 import decision_pb2, money_pb2, usage_pb2
+from infermesh.common.v1 import decision_pb2, money_pb2, semantic_pb2, usage_pb2
 from infermesh.router.v1 import inference_pb2
 from infermesh.testing import ScriptedMesh
 
@@ -73,6 +73,15 @@ def decision(dollars: Callable[[str], money_pb2.Money]) -> decision_pb2.Decision
         fingerprint="ab" * 32,
         store_outcome="stored",
         fallbacks=["tiny: timed out"],
+        semantic=semantic_pb2.SemanticMatch(
+            verdict=semantic_pb2.SEMANTIC_VERDICT_REFUSED,
+            reason="YOUNG",
+            similarity=0.9,
+            confidence=0.95,
+            delta=0.01,
+            entry="cd" * 32,
+            category="general",
+        ),
     )
     made.entry_age.FromMilliseconds(1500)
     return made

@@ -149,6 +149,41 @@ class Candidate:
     estimated_cost: Decimal | None
 
 
+class SemanticVerdict(StrEnum):
+    """What the semantic tier did with the answer it proposed."""
+
+    UNKNOWN = "unknown"
+    """A verdict that this version of the SDK does not know."""
+    NONE = "none"
+    """Nothing was proposed."""
+    SERVED = "served"
+    EXPLORED = "explored"
+    """A model answered too, to learn whether the proposal was right."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticMatch:
+    """How sure the semantic tier was of one request."""
+
+    verdict: SemanticVerdict
+    reason: str
+    """Why, UPPER_SNAKE."""
+    similarity: float
+    """Cosine with the entry proposed, from -1 to 1."""
+    probability: float | None
+    """That the proposed answer is right. None: too little is known."""
+    error_bound: float
+    """Upper limit of the share of all requests answered wrongly because of the cache."""
+    confidence: float
+    """With which that limit holds, at every time."""
+    delta: float
+    """Share that the policy permits."""
+    entry: str
+    """Hexadecimal fingerprint of the entry proposed; empty without a proposal."""
+    category: str
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Why a request got the answer it got, and what that cost and saved."""
@@ -189,6 +224,8 @@ class Decision:
     """Whether the answer was handed to the cache, and why not."""
     fallbacks: tuple[str, ...]
     """Models tried before the one that answered, with their failures."""
+    semantic: SemanticMatch | None = None
+    """How sure the semantic tier was. None: it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What the blocking client can ask besides inferences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from infermesh.analytics.v1 import ledger_pb2, ledger_pb2_grpc
 from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
 from infermesh.common.v1 import page_pb2
 from infermesh.governance.v1 import keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
+from infermesh.inference import JsonValue, Message
 from infermesh.paging import Page, Pager
 from infermesh.records import (
     CacheStats,
@@ -19,6 +20,7 @@ from infermesh.records import (
     Key,
     RegisteredModel,
     Role,
+    SemanticExplanation,
     Tenant,
     UsageEvent,
     UsageFilter,
@@ -185,6 +187,44 @@ class Operations:
         """Size of the cache of the caller's tenant."""
         request = cache_pb2.GetStatsRequest()
         return records.cache_stats(self._transport.call(self._cache.GetStats, request, timeout_s))
+
+    def explain_lookup(
+        self,
+        messages: Sequence[Message | Mapping[str, JsonValue]],
+        *,
+        models: Sequence[str],
+        task: str = "",
+        parameters: Mapping[str, JsonValue] | None = None,
+        timeout_s: float | None = None,
+    ) -> SemanticExplanation:
+        """What the semantic tier would make of a chat request now. Changes and counts nothing.
+
+        Args:
+            messages: the conversation.
+            models: names of the Model resources whose answer would be accepted.
+            task: kind of task.
+            parameters: further fields of the request, in OpenAI's form: all of it counts.
+        """
+        request = requests.explain_lookup_request(
+            messages=messages, models=models, task=task, parameters=parameters or {}
+        )
+        response = self._transport.call(self._cache.ExplainLookup, request, timeout_s)
+        return records.semantic_explanation(response)
+
+    def send_feedback(
+        self, decision_id: str, *, right: bool, timeout_s: float | None = None
+    ) -> bool:
+        """Says whether an answer that the semantic tier served was right; once for each.
+
+        Args:
+            decision_id: of the answer.
+            right: whether it was.
+
+        Returns:
+            Whether the entry that proposed the answer was taken out of the tier.
+        """
+        request = requests.feedback_request(decision_id, right=right)
+        return self._transport.call(self._cache.SendFeedback, request, timeout_s).retired
 
     def _pager(
         self,

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from infermesh.inference import Decision, TokenUsage
+from infermesh.inference import Decision, SemanticMatch, TokenUsage
 
 
 class Dimension(StrEnum):
@@ -184,6 +184,59 @@ class CacheStats:
     """As stored, that is compressed."""
     limit_bytes: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticCandidate:
+    """An entry near a request."""
+
+    fingerprint: str
+    text: str
+    """The question it answers, as it was embedded."""
+    similarity: float
+    answer: str
+    """Entries with equal values answer the same."""
+    scope: str
+    """Whom it may serve."""
+    model: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticEvidence:
+    """What decisions of a category rest on."""
+
+    requests: int
+    served: int
+    compared: int
+    """Proposals compared with the answer of a model."""
+    compared_wrong: int
+    known_wrong: int
+    """Answers served that are known to have been wrong."""
+    estimated_error: float
+    """Estimate of the share of requests answered wrongly because of the cache."""
+    error_bound: float
+    """Its upper limit, at the stated confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticExplanation:
+    """What the semantic tier would make of a request."""
+
+    match: SemanticMatch
+    explanation: str
+    """The same in a sentence."""
+    text: str
+    context: str
+    """Digest of the part of the request that must be equal."""
+    space: str
+    """Name of the embedding model."""
+    candidates: tuple[SemanticCandidate, ...]
+    features: Mapping[str, float]
+    """Signs of the proposed answer's being right."""
+    price: float
+    """Probability of being wrong up to which is served."""
+    evidence: SemanticEvidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,9 @@ class Asker:
         request = cache_pb2.ExplainLookupRequest(query=self.query(text))
         return await self.stub.ExplainLookup(request, metadata=self.metadata, timeout=DEADLINE_S)
 
-    async def feedback(self, decision_id: str, verdict: "cache_pb2.FeedbackVerdict.ValueType") -> bool:
+    async def feedback(
+        self, decision_id: str, verdict: "cache_pb2.FeedbackVerdict.ValueType"
+    ) -> bool:
         request = cache_pb2.SendFeedbackRequest(decision_id=decision_id, verdict=verdict)
         response = await self.stub.SendFeedback(request, metadata=self.metadata, timeout=DEADLINE_S)
         return response.retired

@@ -16,6 +16,7 @@ from infermesh.cli.local_mesh import LocalMeshLoader
 from infermesh.cli.mesh import doctor, down, logs, status, up
 from infermesh.cli.registry import health, models
 from infermesh.cli.savings import savings
+from infermesh.cli.semantic import feedback
 
 
 def build_app(load_local: LocalMeshLoader = load_installed) -> typer.Typer:
@@ -75,7 +76,7 @@ def build_app(load_local: LocalMeshLoader = load_installed) -> typer.Typer:
         app.command()(command)
     for talking in (chat, infer):
         app.command()(talking)
-    for reading in (savings, explain, models, health, tenants):
+    for reading in (savings, explain, feedback, models, health, tenants):
         app.command()(reading)
     app.add_typer(keys, name="keys")
     app.add_typer(cache, name="cache")

@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from infermesh.cli.connection import Access, connected
+from infermesh.cli.semantic import explain_lookup
 from infermesh.cli.output import JsonOption, console, print_json, table
 
 cache = typer.Typer(help="The cache of your tenant.", no_args_is_help=True)
+cache.command("explain")(explain_lookup)
 
 
 @cache.command()

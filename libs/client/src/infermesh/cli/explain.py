@@ -15,7 +15,8 @@ from infermesh.cli.output import (
     printable,
     table,
 )
-from infermesh.inference import Decision, TokenUsage
+from infermesh.cli.semantic import how_sure
+from infermesh.inference import Decision, SemanticMatch, TokenUsage
 from infermesh.records import UsageEvent
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def _facts(event: UsageEvent) -> "Table":
         ("entry age", _age(decision.entry_age_s)),
         ("model", f"{decision.model} of {decision.provider}" if decision.model else ""),
         ("why", decision.reason),
+        ("semantic", _semantic(decision.semantic)),
         ("stored", decision.store_outcome),
         ("tried before", "; ".join(decision.fallbacks)),
         ("cost", money(decision.cost, decision.currency)),
@@ -90,6 +92,12 @@ def _stages(decision: Decision, block: str) -> "Table":
         cells = round(_BAR_CELLS * each.duration_ms / longest) if longest else 0
         shown.add_row(each.stage, milliseconds(each.duration_ms), block * cells)
     return shown
+
+
+def _semantic(match: SemanticMatch | None) -> str:
+    if match is None:
+        return ""
+    return f"{match.verdict}: {match.reason}{how_sure(match)}"
 
 
 def _caller(event: UsageEvent) -> str:

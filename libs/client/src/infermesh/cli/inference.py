@@ -104,7 +104,7 @@ def infer(
         ),
     )
     messages = conversation(system, sys.stdin.read() if prompt == "-" else prompt)
-    parameters = _parameters(parameter or [])
+    parameters = parameters_of(parameter or [])
     with connected(context, Access.TENANT) as client:
         stream = asking.stream(client, messages, parameters)
         if as_json:
@@ -162,7 +162,8 @@ def summary(result: InferResult) -> str:
     return printable(" · ".join(facts))
 
 
-def _parameters(given: list[str]) -> dict[str, JsonValue]:
+def parameters_of(given: list[str]) -> dict[str, JsonValue]:
+    """Fields of a request given as name=JSON."""
     parsed: dict[str, JsonValue] = {}
     for each in given:
         name, separator, text = each.partition("=")

@@ -16,12 +16,15 @@ from infermesh.records import (
     Outcome,
     RegisteredModel,
     Role,
+    SemanticCandidate,
+    SemanticEvidence,
+    SemanticExplanation,
     Tenant,
     UsageEvent,
     UsageRow,
 )
 from infermesh.router.v1 import operations_pb2
-from infermesh.wire.responses import Amounts, decision, token_usage
+from infermesh.wire.responses import Amounts, decision, semantic_match, token_usage
 
 _OUTCOMES = {
     events_pb2.OUTCOME_SUCCEEDED: Outcome.SUCCEEDED,
@@ -112,6 +115,42 @@ def cache_stats(message: cache_pb2.GetStatsResponse) -> CacheStats:
         stored_bytes=message.stored_bytes,
         limit_bytes=message.limit_bytes,
         epoch=message.epoch,
+    )
+
+
+def semantic_explanation(message: cache_pb2.ExplainLookupResponse) -> SemanticExplanation:
+    """What the semantic tier would make of a request."""
+    evidence = message.evidence
+    return SemanticExplanation(
+        match=semantic_match(message.match),
+        explanation=message.explanation,
+        text=message.text,
+        context=message.context,
+        space=message.space,
+        candidates=tuple(map(_candidate, message.candidates)),
+        features=dict(sorted(message.features.items())),
+        price=message.price,
+        evidence=SemanticEvidence(
+            requests=evidence.requests,
+            served=evidence.served,
+            compared=evidence.compared,
+            compared_wrong=evidence.compared_wrong,
+            known_wrong=evidence.known_wrong,
+            estimated_error=evidence.estimated_error,
+            error_bound=evidence.error_bound,
+        ),
+    )
+
+
+def _candidate(message: cache_pb2.SemanticCandidate) -> SemanticCandidate:
+    return SemanticCandidate(
+        fingerprint=message.fingerprint,
+        text=message.text,
+        similarity=message.similarity,
+        answer=message.answer,
+        scope=message.scope,
+        model=message.model,
+        create_time=message.create_time.ToDatetime(UTC),
     )
 
 

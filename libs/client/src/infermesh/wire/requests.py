@@ -1,5 +1,6 @@
 """From what a caller gives to protobuf. Refuses what could not even be asked."""
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -150,6 +151,52 @@ def invalidate_request(
     else:
         request.all = True
     return request
+
+
+def explain_lookup_request(
+    *,
+    messages: Sequence[Message | Mapping[str, JsonValue]],
+    models: Sequence[str],
+    task: str,
+    parameters: Mapping[str, JsonValue],
+) -> cache_pb2.ExplainLookupRequest:
+    """A chat request as the semantic tier reads it.
+
+    Raises:
+        InvalidRequestError: INVALID_MESSAGES, there are none; INVALID_PARAMETERS, not of JSON.
+    """
+    if not messages:
+        raise InvalidRequestError("Give the messages.", reason="INVALID_MESSAGES", field="messages")
+    turns = [turn if isinstance(turn, Mapping) else _chat_turn(turn) for turn in messages]
+    try:
+        body = json.dumps({**parameters, "messages": turns}, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"The request is not JSON: {error}.", reason="INVALID_PARAMETERS", field="parameters"
+        ) from error
+    query = cache_pb2.SemanticQuery(
+        protocol="openai.chat", models=models, body=body, task=task or "general"
+    )
+    return cache_pb2.ExplainLookupRequest(query=query)
+
+
+def _chat_turn(turn: Message) -> Mapping[str, JsonValue]:
+    content: JsonValue = [dict(part) for part in turn.parts] or turn.content
+    return {"role": turn.role, "content": content}
+
+
+def feedback_request(decision_id: str, *, right: bool) -> cache_pb2.SendFeedbackRequest:
+    """What is said of an answer.
+
+    Raises:
+        InvalidRequestError: INVALID_DECISION_ID.
+    """
+    if not decision_id:
+        raise InvalidRequestError(
+            "Give the decision id of the answer.", reason="INVALID_DECISION_ID"
+        )
+    verdict = cache_pb2.FEEDBACK_VERDICT_RIGHT if right else cache_pb2.FEEDBACK_VERDICT_WRONG
+    return cache_pb2.SendFeedbackRequest(decision_id=decision_id, verdict=verdict)
 
 
 def page_request(page_size: int, token: str) -> page_pb2.PageRequest:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal, InvalidOperation
 
-from infermesh.common.v1 import decision_pb2, money_pb2, usage_pb2
+from infermesh.common.v1 import decision_pb2, money_pb2, semantic_pb2, usage_pb2
 from infermesh.errors import InternalError
 from infermesh.inference import (
     CacheStatus,
@@ -10,6 +10,8 @@ from infermesh.inference import (
     Decision,
     InferResult,
     Message,
+    SemanticMatch,
+    SemanticVerdict,
     StageTiming,
     Tier,
     TokenUsage,
@@ -31,6 +33,12 @@ _STATUSES = {
     decision_pb2.CACHE_STATUS_INELIGIBLE: CacheStatus.INELIGIBLE,
     decision_pb2.CACHE_STATUS_UNAVAILABLE: CacheStatus.UNAVAILABLE,
     decision_pb2.CACHE_STATUS_SHARED: CacheStatus.SHARED,
+}
+_VERDICTS = {
+    semantic_pb2.SEMANTIC_VERDICT_NONE: SemanticVerdict.NONE,
+    semantic_pb2.SEMANTIC_VERDICT_SERVED: SemanticVerdict.SERVED,
+    semantic_pb2.SEMANTIC_VERDICT_EXPLORED: SemanticVerdict.EXPLORED,
+    semantic_pb2.SEMANTIC_VERDICT_REFUSED: SemanticVerdict.REFUSED,
 }
 
 
@@ -114,6 +122,22 @@ def decision(message: decision_pb2.Decision) -> Decision:
         fingerprint=message.fingerprint,
         store_outcome=message.store_outcome,
         fallbacks=tuple(message.fallbacks),
+        semantic=semantic_match(message.semantic) if message.HasField("semantic") else None,
+    )
+
+
+def semantic_match(message: semantic_pb2.SemanticMatch) -> SemanticMatch:
+    """How sure the semantic tier was."""
+    return SemanticMatch(
+        verdict=_VERDICTS.get(message.verdict, SemanticVerdict.UNKNOWN),
+        reason=message.reason,
+        similarity=message.similarity,
+        probability=message.probability if message.HasField("probability") else None,
+        error_bound=message.error_bound,
+        confidence=message.confidence,
+        delta=message.delta,
+        entry=message.entry,
+        category=message.category,
     )
 
 

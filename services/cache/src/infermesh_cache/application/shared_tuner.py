@@ -6,6 +6,7 @@ that nothing that was told is lost. Between two tellings a replica may serve a b
 answers only; that bounds by how much all of them together can pass the bound.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,10 +116,15 @@ class SharedTuner:
         served = int(evidence.served.sum()) + 1000 * evidence.known_wrong
         known = self._bound
         if known is None or known[0] != served or evidence.requests > 1.02 * known[1] + 10:
-            errors = self.tuner.certificate.upper_errors()
-            share = min(1.0, errors / evidence.requests) if evidence.requests else 0.0
+            share = min(1.0, self._upper_errors() / evidence.requests) if evidence.requests else 0.0
             known = self._bound = (served, evidence.requests, share)
         return known[2]
+
+    def _upper_errors(self) -> float:
+        """Errors come in whole numbers: below 2.4 means at most 2, which is within 2.1 permitted."""
+        upper = self.tuner.certificate.upper_errors()
+        permitted = math.floor(self.settings.delta * self.tuner.certificate.evidence.requests)
+        return min(upper, permitted) if math.ceil(upper) - 1 <= permitted < upper else upper
 
     def learn(self, decision: Decision, wrong: bool) -> Lesson:
         """Takes the outcome of a proposal that was not served; see the tuner."""
