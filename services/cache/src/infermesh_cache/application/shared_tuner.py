@@ -116,7 +116,8 @@ class SharedTuner:
         served = int(evidence.served.sum()) + 1000 * evidence.known_wrong
         known = self._bound
         if known is None or known[0] != served or evidence.requests > 1.02 * known[1] + 10:
-            share = min(1.0, self._upper_errors() / evidence.requests) if evidence.requests else 0.0
+            requests = evidence.requests
+            share = min(1.0, self._upper_errors() / requests) if requests else 0.0
             known = self._bound = (served, evidence.requests, share)
         return known[2]
 
