@@ -77,6 +77,7 @@ FULL: dict[str, Document] = {
             "agreement": 0.9,
             "penaltyUsd": "0.5",
             "ttlSeconds": 60,
+            "maxEntries": 1000,
             "categories": {"billing": {"delta": 0.001, "penaltyUsd": "2", "ttlSeconds": 5}},
         },
     ),

@@ -15,7 +15,7 @@ from infermesh_cache.application.cache import Cache, LeaseMaker
 from infermesh_cache.application.flights import Flights
 from infermesh_cache.application.lazy_parts import Parts
 from infermesh_cache.application.sweeper import Sweeper
-from infermesh_cache.semantic_parts import build_parts
+from infermesh_cache.semantic_parts import parts_builder
 from infermesh_cache.semantic_tier import semantic_tier
 from infermesh_cache.settings import CacheSettings
 from infermesh_common.identity.directory import IdentityDirectory
@@ -31,14 +31,14 @@ async def bootstrap(
     settings: CacheSettings,
     *,
     directory: IdentityDirectory | None = None,
-    parts: Callable[[], Awaitable[Parts]] = build_parts,
+    parts: Callable[[], Awaitable[Parts]] | None = None,
 ) -> AsyncIterator[GrpcServer]:
     """The cache service, wired and not yet listening.
 
     Args:
         settings: of this process.
         directory: of a test, in place of the one that governance fills.
-        parts: makes the embedding and the index of the semantic tier, when a tenant first needs it.
+        parts: of a test, in place of the embedding and the index of the semantic tier.
     """
     redis = create_redis(settings.redis)
     codec = EntryCodec(
@@ -90,7 +90,7 @@ async def bootstrap(
                     served_ttl_s=semantic.feedback_ttl_s,
                     complaints_per_hour=semantic.feedback_per_hour,
                 ),
-                parts,
+                parts or parts_builder(semantic, settings.breaker, policies, kit.metrics),
                 kit.metrics,
             )
             resources.subscribe(lambda _: tier.load_if_wanted(policies))

@@ -52,11 +52,7 @@ class Question:
 
 
 class QuestionReader(Protocol):
-    """Reads questions out of requests, off the event loop."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether its model is loaded; when not, a call of `read` would wait for that."""
+    """Reads questions out of requests; what takes the processor, off the event loop."""
 
     async def read(self, asked: Asked, *, epoch: int, category: str) -> Question | None:
         """The question; None when the request has none that could be compared by meaning.

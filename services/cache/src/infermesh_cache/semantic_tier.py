@@ -54,6 +54,7 @@ class SemanticTier:
         """Learns what is under way, tells the others, and ends."""
         await self.background.drain(grace_ms / 1000)
         await self.tuners.share_all()
+        await self.parts.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 

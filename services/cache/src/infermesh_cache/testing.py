@@ -48,7 +48,6 @@ class LastTurnReader:
 
     def __init__(self, engine: WordEngine) -> None:
         self._engine = engine
-        self.ready = True
         self.fault: InfermeshError | None = None
 
     async def read(self, asked: Asked, *, epoch: int, category: str) -> Question | None:

@@ -348,6 +348,7 @@ class SemanticSpec(Spec):
         penalty_usd: what a wrong answer costs, in dollars: served is only what is worth it. With 0
             the bound alone decides.
         ttl_seconds: how long an answer is proposed; absent: as long as the policy keeps entries.
+        max_entries: questions that the tenant may have stored; above it, the least recently used go.
         categories: what is different, by task (header `x-infermesh-task`). Each has evidence and a
             bound of its own; all other tasks share one.
     """
@@ -362,6 +363,7 @@ class SemanticSpec(Spec):
     agreement: Share = 0.95
     penalty_usd: Usd = Decimal(0)
     ttl_seconds: _Seconds | None = None
+    max_entries: Annotated[int, Field(strict=True, gt=0)] = 100_000
     categories: dict[str, SemanticCategorySpec] = Field(default_factory=dict)
 
 

@@ -324,6 +324,8 @@ METRICS: dict[str, MetricSpec] = {
             "Cost of model calls made only to learn whether a proposed answer was right. It is in "
             "infermesh_inference_cost_usd_total too.",
             ("tenant",),
+        ),
+        MetricSpec(
             "infermesh_embedding_texts_total",
             Kind.COUNTER,
             "Texts to embed, by what became of them: embedded, remembered, refused, late, invalid, "

@@ -6,15 +6,16 @@ pays for neither.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 import structlog
 
 from infermesh_cache.learning_ports import QuestionReader
 from infermesh_cache.semantic_ports import EmbeddingEngine, VectorDatabase
-from infermesh_common.background import BackgroundTasks
+from infermesh_common.background import BackgroundTasks, end_tasks
 from infermesh_common.errors import InfermeshError, Unavailable
+from infermesh_common.telemetry.logs import without_text
 
 _log = structlog.get_logger(__name__)
 
@@ -27,11 +28,15 @@ class Parts:
         reader: of questions.
         engine: embeds.
         vectors: stored questions.
+        run: what has to go on in the background while they are used; None: nothing.
+        close: ends them; None: nothing has to be.
     """
 
     reader: QuestionReader
     engine: EmbeddingEngine
     vectors: VectorDatabase
+    run: Callable[[], Coroutine[None, None, None]] | None = None
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 class LazyParts:
@@ -60,6 +65,7 @@ class LazyParts:
         self._loading: asyncio.Task[None] | None = None
         self._next_attempt_s = float("-inf")
         self._fault: InfermeshError | None = None
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def fault(self) -> InfermeshError | None:
@@ -93,8 +99,11 @@ class LazyParts:
 
     async def _load(self) -> None:
         try:
-            self._parts = await self._build()
-            self._fault = None
+            parts = await self._build()
+            if parts.run is not None:
+                self._running = asyncio.create_task(parts.run(), name="semantic-parts-run")
+                self._running.add_done_callback(self._ended)
+            self._parts, self._fault = parts, None
             _log.info("semantic_tier_loaded")
         except InfermeshError as error:
             self._fault = error
@@ -102,3 +111,14 @@ class LazyParts:
             _log.error("semantic_tier_not_loaded", reason=error.reason)
         finally:
             self._loading = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("semantic_parts_failed", error=without_text(error))
+
+    async def close(self) -> None:
+        """Ends what was built."""
+        if self._running is not None:
+            await end_tasks([self._running])
+        if self._parts is not None and self._parts.close is not None:
+            await self._parts.close()

@@ -122,7 +122,7 @@ class SharedTuner:
         return known[2]
 
     def _upper_errors(self) -> float:
-        """Errors come in whole numbers: below 2.4 means at most 2, which is within 2.1 permitted."""
+        """Errors come in whole numbers: fewer than 2.4 are at most 2, within 2.1 permitted."""
         upper = self.tuner.certificate.upper_errors()
         permitted = math.floor(self.settings.delta * self.tuner.certificate.evidence.requests)
         return min(upper, permitted) if math.ceil(upper) - 1 <= permitted < upper else upper

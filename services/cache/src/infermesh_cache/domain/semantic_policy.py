@@ -35,6 +35,7 @@ class SemanticRules:
         per_key: an answer serves only the API key that asked for it.
         comparison: name of the comparison of answers.
         overlooked: upper limit of the share of wrong answers that it takes for right.
+        max_entries: questions that a tenant may have stored; above it, the least recently used go.
         agreement: cosine from which two answers agree, where their embeddings are compared.
         general: rules of tasks that are not in `categories`.
         categories: rules by task.
@@ -45,6 +46,7 @@ class SemanticRules:
     per_key: bool
     comparison: str
     overlooked: float
+    max_entries: int
     agreement: float
     general: CategoryRules
     categories: Mapping[str, CategoryRules]

@@ -46,6 +46,7 @@ def _semantic_rules(spec: CachePolicySpec) -> SemanticRules:
         per_key=semantic.scope == "key",
         comparison=semantic.comparison,
         overlooked=overlooked,
+        max_entries=semantic.max_entries,
         agreement=semantic.agreement,
         general=category(GENERAL, SemanticCategorySpec()),
         categories={name: category(name, own) for name, own in semantic.categories.items()},
