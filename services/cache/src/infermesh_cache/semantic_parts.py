@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from infermesh_cache.application.lazy_parts import Parts
 from infermesh_cache.application.reading import EmbeddingQuestionReader, last_turn
 from infermesh_cache.ports import Policies
-from infermesh_cache.semantic_ports import EmbeddingSpace
+from infermesh_cache.semantic_ports import EmbeddingEngine, EmbeddingSpace
 from infermesh_cache.settings import MilvusSettings, SemanticSettings
 from infermesh_common.errors import InfermeshError, Unavailable
 from infermesh_common.resilience import Dependency
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from infermesh_cache.vector_ports import VectorStore
 
 _READERS = 1
+_LONGEST_LOAD_S = 120.0
 
 
 def parts_builder(
@@ -62,8 +63,7 @@ async def _parts(
 
     engine = await create_embedding_engine(settings.embedding, breaker, metrics)
     try:
-        # Loads the model: a missing file is known now, and the first request does not wait.
-        await engine.embed(["ready"])
+        await _load(engine)
     except InfermeshError:
         await engine.close()
         raise
@@ -111,6 +111,19 @@ async def _parts(
 
     reader = EmbeddingQuestionReader(engine, last_turn, executor)
     return Parts(reader, engine, database, run=database.run, close=close)
+
+
+async def _load(engine: EmbeddingEngine) -> None:
+    """Loads the model: a missing file is known now, and the first request does not wait. That takes
+    longer than an embedding may."""
+    deadline_s = time.monotonic() + _LONGEST_LOAD_S
+    while True:
+        try:
+            await engine.embed(["ready"])
+            return
+        except InfermeshError as error:
+            if error.reason != "EMBEDDING_TIMEOUT" or time.monotonic() > deadline_s:
+                raise
 
 
 async def _milvus(
