@@ -1,5 +1,5 @@
-"""The semantic cache of a whole mesh: a support desk whose model is a simulator learns, then answers
-by meaning, through Envoy and OpenAI's own SDK."""
+"""The semantic cache of a whole mesh: a support desk learns, then answers by meaning, through Envoy
+and OpenAI's own SDK. Its model is a simulator."""
 
 from __future__ import annotations
 

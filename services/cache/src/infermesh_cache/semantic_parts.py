@@ -81,6 +81,7 @@ async def _parts(
         max_text_bytes=vectors.max_text_bytes,
         exact_below=vectors.exact_below,
         max_queued=vectors.max_queued,
+        build_threads=vectors.build_threads,
     )
     store = None
     if vectors.milvus is not None:

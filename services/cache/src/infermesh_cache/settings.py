@@ -58,6 +58,7 @@ class VectorSettings(Settings):
     max_text_bytes: Positive
     exact_below: Positive
     max_queued: Positive
+    build_threads: Positive
     timeout_ms: Positive
     poll_ms: Positive
     overlap_ms: Positive

@@ -98,6 +98,7 @@ class LazyParts:
         return self._parts
 
     async def _load(self) -> None:
+        self._next_attempt_s = self._monotonic() + self._retry_s
         try:
             parts = await self._build()
             if parts.run is not None:
@@ -107,7 +108,6 @@ class LazyParts:
             _log.info("semantic_tier_loaded")
         except InfermeshError as error:
             self._fault = error
-            self._next_attempt_s = self._monotonic() + self._retry_s
             _log.error("semantic_tier_not_loaded", reason=error.reason)
         finally:
             self._loading = None
