@@ -104,6 +104,15 @@ class Desk:
         assert result.exit_code == 0, result.output
         return result.output
 
+    def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        """What the REST surface answers."""
+        headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer: dict[str, object] = json.loads(response.read())
+            return answer
+
     def metric(self, start: str) -> float:
         ports = json.loads(StateLayout.at(self.state).ports_file.read_text())
         url = f"http://127.0.0.1:{ports['cache-metrics']}/metrics"
@@ -244,3 +253,12 @@ def test_feedback_counts_against_the_bound_once(desk: Desk) -> None:
             [{"role": "user", "content": "anything"}], models=[MODEL], task="general"
         )
     assert told.evidence.known_wrong == 1
+
+
+def test_feedback_comes_over_rest_too(desk: Desk) -> None:
+    reply = desk.ask_until_served()
+    body: dict[str, object] = {
+        "decisionId": reply.decision_id,
+        "verdict": "FEEDBACK_VERDICT_RIGHT",
+    }
+    assert not desk.post("/v1/cache:feedback", body).get("retired")
