@@ -237,6 +237,8 @@ class SemanticExplanation:
     price: float
     """Probability of being wrong up to which is served."""
     evidence: SemanticEvidence
+    flags: tuple[str, ...]
+    """How the request was read, for example "leaning:pronoun": earlier turns must be equal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ FULL: dict[str, Document] = {
             "penaltyUsd": "0.5",
             "ttlSeconds": 60,
             "maxEntries": 1000,
+            "bindHistory": True,
             "categories": {"billing": {"delta": 0.001, "penaltyUsd": "2", "ttlSeconds": 5}},
         },
     ),

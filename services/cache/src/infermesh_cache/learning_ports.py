@@ -43,24 +43,38 @@ class Question:
         text: what is compared by meaning.
         vector: embedding of `text`, unit length.
         space: of the vector; part of `context`, so that two spaces are never compared.
+        flags: how the request was read, for explanations.
     """
 
     context: str
     text: str
     vector: Floats
     space: EmbeddingSpace
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a question is asked; part of its context.
+
+    Attributes:
+        tenant: whose request it is.
+        epoch: of the tenant's cache.
+        category: whose evidence decides.
+        bind_history: earlier turns must be equal whatever the last one says.
+    """
+
+    tenant: str
+    epoch: int
+    category: str
+    bind_history: bool
 
 
 class QuestionReader(Protocol):
     """Reads questions out of requests; what takes the processor, off the event loop."""
 
-    async def read(self, asked: Asked, *, epoch: int, category: str) -> Question | None:
+    async def read(self, asked: Asked, place: Place) -> Question | None:
         """The question; None when the request has none that could be compared by meaning.
-
-        Args:
-            asked: the request.
-            epoch: of the tenant's cache; part of the context.
-            category: likewise.
 
         Raises:
             Unavailable: the embedding cannot be computed in time.

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from infermesh_cache.application.lazy_parts import Parts
-from infermesh_cache.application.reading import EmbeddingQuestionReader, last_turn
+from infermesh_cache.application.reading import EmbeddingQuestionReader
 from infermesh_cache.ports import Policies
 from infermesh_cache.semantic_ports import EmbeddingEngine, EmbeddingSpace
 from infermesh_cache.settings import MilvusSettings, SemanticSettings
@@ -110,7 +110,7 @@ async def _parts(
         await engine.close()
         executor.shutdown(wait=False, cancel_futures=True)
 
-    reader = EmbeddingQuestionReader(engine, last_turn, executor)
+    reader = EmbeddingQuestionReader(engine, executor)
     return Parts(reader, engine, database, run=database.run, close=close)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from infermesh_cache.application.lazy_parts import Parts
-from infermesh_cache.learning_ports import Asked, Question
+from infermesh_cache.learning_ports import Asked, Place, Question
 from infermesh_cache.semantic_ports import (
     EmbeddingSpace,
     Floats,
@@ -50,7 +50,7 @@ class LastTurnReader:
         self._engine = engine
         self.fault: InfermeshError | None = None
 
-    async def read(self, asked: Asked, *, epoch: int, category: str) -> Question | None:
+    async def read(self, asked: Asked, place: Place) -> Question | None:
         """See `QuestionReader.read`."""
         if self.fault is not None:
             raise self.fault
@@ -58,7 +58,13 @@ class LastTurnReader:
         text = body["messages"][-1]["content"]
         if not isinstance(text, str):
             return None
-        exact = [asked.protocol, sorted(asked.models), body["messages"][:-1], epoch, category]
+        exact = [
+            asked.protocol,
+            sorted(asked.models),
+            body["messages"][:-1],
+            place.epoch,
+            place.category,
+        ]
         context = hashlib.sha256(orjson.dumps(exact)).hexdigest()
         (vector,) = await self._engine.embed([text])
         return Question(context, text, vector, self._engine.space)

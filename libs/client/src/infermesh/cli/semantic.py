@@ -126,6 +126,7 @@ def _show(told: SemanticExplanation) -> None:
             f" {evidence.compared} compared, {evidence.known_wrong} known wrong",
         ),
         ("context", told.context[:16]),
+        ("read as", ", ".join(told.flags)),
         ("embedding", told.space),
     ):
         if value:

@@ -139,6 +139,7 @@ def semantic_explanation(message: cache_pb2.ExplainLookupResponse) -> SemanticEx
             estimated_error=evidence.estimated_error,
             error_bound=evidence.error_bound,
         ),
+        flags=tuple(message.flags),
     )
 
 

@@ -348,7 +348,10 @@ class SemanticSpec(Spec):
         penalty_usd: what a wrong answer costs, in dollars: served is only what is worth it. With 0
             the bound alone decides.
         ttl_seconds: how long an answer is proposed; absent: as long as the policy keeps entries.
-        max_entries: questions that the tenant may have stored; above it, the least recently used go.
+        max_entries: questions that the tenant may have stored; above it, those used least
+            recently go.
+        bind_history: earlier turns of a conversation must be equal, whatever its last turn says;
+            otherwise only where that leans on them ("and the second one?").
         categories: what is different, by task (header `x-infermesh-task`). Each has evidence and a
             bound of its own; all other tasks share one.
     """
@@ -364,6 +367,7 @@ class SemanticSpec(Spec):
     penalty_usd: Usd = Decimal(0)
     ttl_seconds: _Seconds | None = None
     max_entries: Annotated[int, Field(strict=True, gt=0)] = 100_000
+    bind_history: StrictBool = False
     categories: dict[str, SemanticCategorySpec] = Field(default_factory=dict)
 
 

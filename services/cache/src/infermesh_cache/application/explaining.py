@@ -16,7 +16,7 @@ from infermesh_cache.domain.semantic.mismatch import MismatchCostCalculator
 from infermesh_cache.domain.semantic.similarity import Proposal
 from infermesh_cache.domain.semantic.tuner import FEWEST_EXAMPLES, AdaptiveThresholdTuner
 from infermesh_cache.domain.semantic_policy import CategoryRules
-from infermesh_cache.learning_ports import Asked
+from infermesh_cache.learning_ports import Asked, Place
 from infermesh_cache.ports import Policies
 from infermesh_cache.semantic_ports import Near
 from infermesh_common.errors import FailedPrecondition
@@ -46,6 +46,7 @@ class Explanation:
     text: str
     context: str
     space: str
+    flags: Sequence[str]
     near: Sequence[Near]
     features: Mapping[str, float]
     price: float
@@ -101,10 +102,11 @@ class Explaining:
             semantic.confidence,
             evidence.error_bound,
         )
-        question = await parts.reader.read(asked, epoch=rules.epoch, category=category.name)
+        place = Place(tenant, rules.epoch, category.name, semantic.bind_history)
+        question = await parts.reader.read(asked, place)
         if question is None:
             space = parts.engine.space.name
-            return Explanation(match, _sentence(match), "", "", space, (), {}, 0.0, evidence)
+            return Explanation(match, _sentence(match), "", "", space, (), (), {}, 0.0, evidence)
         scope = semantic.scope_of(asked.key_id)
         near = await self._proposer.near(parts.vectors, tenant, question, scope, 0)
         features: Mapping[str, float] = {}
@@ -123,6 +125,7 @@ class Explaining:
             question.text,
             question.context,
             question.space.name,
+            question.flags,
             near,
             features,
             price,

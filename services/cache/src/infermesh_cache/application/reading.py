@@ -2,114 +2,60 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Protocol
 
 import orjson
 
-from infermesh_cache.learning_ports import Asked, JsonObject, Question
+from infermesh_cache.domain.context.engine import ContextualEmbeddingEngine, ContextualKey
+from infermesh_cache.learning_ports import Asked, Place, Question
 from infermesh_cache.semantic_ports import EmbeddingEngine
 
-_LARGE_BODY_BYTES = 16_384
+_LARGE_BODY_BYTES = 4_096
 """Larger requests are taken apart off the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A request taken apart.
-
-    Attributes:
-        exact: digest or text of everything that must be equal; compared as a whole.
-        text: what is compared by meaning.
-    """
-
-    exact: bytes
-    text: str
-
-
-class RequestContext(Protocol):
-    """Takes requests apart."""
-
-    def __call__(self, body: JsonObject, /) -> Reading | None:
-        """The parts of a chat request; None when it has no text to compare by meaning."""
-
-
 class EmbeddingQuestionReader:
-    """Implements `QuestionReader`.
+    """Implements `QuestionReader`: `ContextualEmbeddingEngine` and `EmbeddingEngine` in a row.
 
     Args:
         engine: embeds.
-        context: takes requests apart.
-        executor: where large ones are.
+        executor: where large requests are taken apart.
     """
 
-    def __init__(
-        self, engine: EmbeddingEngine, context: RequestContext, executor: Executor
-    ) -> None:
+    def __init__(self, engine: EmbeddingEngine, executor: Executor) -> None:
         self._engine = engine
-        self._context = context
         self._executor = executor
+        self._contexts = {
+            bound: ContextualEmbeddingEngine(bind_every_history=bound) for bound in (False, True)
+        }
 
-    async def read(self, asked: Asked, *, epoch: int, category: str) -> Question | None:
+    async def read(self, asked: Asked, place: Place) -> Question | None:
         """See `QuestionReader.read`."""
         if len(asked.body) > _LARGE_BODY_BYTES:
             loop = asyncio.get_running_loop()
-            reading = await loop.run_in_executor(self._executor, self._read, asked.body)
+            key = await loop.run_in_executor(self._executor, self._key, asked, place)
         else:
-            reading = self._read(asked.body)
-        if reading is None:
+            key = self._key(asked, place)
+        if key is None:
             return None
         space = self._engine.space
-        parts = orjson.dumps(
-            [asked.protocol, sorted(set(asked.models)), epoch, category, space.name]
-        )
-        digest = hashlib.sha256(hashlib.sha256(parts).digest() + reading.exact).hexdigest()
-        vectors = await self._engine.embed([reading.text])
-        return Question(digest, reading.text, vectors[0], space)
+        # Vectors of two spaces are never compared, nor is evidence of two categories mixed.
+        parts = orjson.dumps([key.context, place.category, space.name, space.dimension])
+        vectors = await self._engine.embed([key.text])
+        flags = tuple(sorted(key.flags))
+        return Question(hashlib.sha256(parts).hexdigest(), key.text, vectors[0], space, flags)
 
-    def _read(self, body: bytes) -> Reading | None:
+    def _key(self, asked: Asked, place: Place) -> ContextualKey | None:
         try:
-            request = orjson.loads(body)
+            body = orjson.loads(asked.body)
         except orjson.JSONDecodeError:
             return None
-        return self._context(request) if isinstance(request, dict) else None
-
-
-def last_turn(body: JsonObject) -> Reading | None:
-    """The cautious way to take a request apart: the text of the last turn, when it is the user's,
-    is compared by meaning, and everything else, earlier turns included, must be equal."""
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return None
-    last = messages[-1]
-    if not isinstance(last, dict) or last.get("role") != "user":
-        return None
-    text = _text(last.get("content"))
-    if not text.strip():
-        return None
-    rest = {name: value for name, value in body.items() if name != "messages"}
-    named = {name: value for name, value in last.items() if name != "content"}
-    try:
-        exact = orjson.dumps([rest, messages[:-1], named], option=orjson.OPT_SORT_KEYS)
-    except TypeError:
-        # Nested more deeply than an encoder follows.
-        return None
-    return Reading(hashlib.sha256(exact).digest(), text)
-
-
-def _text(content: object) -> str:
-    """The text of a turn; empty when there is anything else in it."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Sequence):
-        return ""
-    texts = []
-    for part in content:
-        if not isinstance(part, dict) or set(part) != {"type", "text"} or part["type"] != "text":
-            return ""
-        if not isinstance(part["text"], str):
-            return ""
-        texts.append(part["text"])
-    return "\n".join(texts)
+        if not isinstance(body, dict):
+            return None
+        return self._contexts[place.bind_history].key(
+            place.tenant,
+            body,
+            protocol=asked.protocol,
+            models=asked.models,
+            epoch=place.epoch,
+        )

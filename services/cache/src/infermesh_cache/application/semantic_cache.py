@@ -25,7 +25,7 @@ from infermesh_cache.domain.semantic.decision import Decision, Verdict
 from infermesh_cache.domain.semantic.mismatch import MismatchCostCalculator
 from infermesh_cache.domain.semantic.tuner import Worth
 from infermesh_cache.domain.semantic_policy import CategoryRules, SemanticRules
-from infermesh_cache.learning_ports import Asked, Lesson, Lessons, Question, Served
+from infermesh_cache.learning_ports import Asked, Lesson, Lessons, Place, Question, Served
 from infermesh_cache.ports import Policies
 from infermesh_cache.semantic_ports import Removal
 from infermesh_common.errors import DeadlineExceeded, InfermeshError
@@ -75,6 +75,10 @@ class _Request:
     category: CategoryRules
     epoch: int
     max_age_us: int | None
+
+    def place(self) -> Place:
+        """Where it is asked."""
+        return Place(self.tenant, self.epoch, self.category.name, self.rules.bind_history)
 
     def nothing(self, reason: str) -> _Stage:
         """No proposal."""
@@ -183,9 +187,7 @@ class SemanticCache:
             return request.nothing("UNAVAILABLE")
 
     async def _decide(self, request: _Request, parts: Parts) -> _Stage:
-        question = await parts.reader.read(
-            request.asked, epoch=request.epoch, category=request.category.name
-        )
+        question = await parts.reader.read(request.asked, request.place())
         if question is None:
             return request.nothing("NOT_COMPARABLE")
         tuner = await self._tuners.open(request.tenant, request.category, request.rules)

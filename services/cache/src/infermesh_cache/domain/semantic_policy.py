@@ -36,6 +36,7 @@ class SemanticRules:
         comparison: name of the comparison of answers.
         overlooked: upper limit of the share of wrong answers that it takes for right.
         max_entries: questions that a tenant may have stored; above it, the least recently used go.
+        bind_history: earlier turns must be equal whatever the last one says.
         agreement: cosine from which two answers agree, where their embeddings are compared.
         general: rules of tasks that are not in `categories`.
         categories: rules by task.
@@ -47,6 +48,7 @@ class SemanticRules:
     comparison: str
     overlooked: float
     max_entries: int
+    bind_history: bool
     agreement: float
     general: CategoryRules
     categories: Mapping[str, CategoryRules]

@@ -920,6 +920,7 @@ class ExplainLookupResponse(_message.Message):
     PRICE_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
     explanation: _builtins.str
     """The same in a sentence."""
     text: _builtins.str
@@ -946,6 +947,10 @@ class ExplainLookupResponse(_message.Message):
     def evidence(self) -> Global___SemanticEvidence:
         """Of the category."""
 
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """How the request was read, for example "leaning:pronoun": earlier turns must be equal."""
+
     def __init__(
         self,
         *,
@@ -958,10 +963,11 @@ class ExplainLookupResponse(_message.Message):
         price: _builtins.float = ...,
         evidence: Global___SemanticEvidence | None = ...,
         space: _builtins.str = ...,
+        flags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "match", b"match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "context", b"context", "evidence", b"evidence", "explanation", b"explanation", "features", b"features", "match", b"match", "price", b"price", "space", b"space", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "context", b"context", "evidence", b"evidence", "explanation", b"explanation", "features", b"features", "flags", b"flags", "match", b"match", "price", b"price", "space", b"space", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,7 @@ def explain_response(told: Explanation) -> cache_pb2.ExplainLookupResponse:
         price=told.price,
         evidence=_evidence(told.evidence),
         space=told.space,
+        flags=told.flags,
     )
     fill_match(response.match, told.match)
     return response

@@ -47,6 +47,7 @@ def _semantic_rules(spec: CachePolicySpec) -> SemanticRules:
         comparison=semantic.comparison,
         overlooked=overlooked,
         max_entries=semantic.max_entries,
+        bind_history=semantic.bind_history,
         agreement=semantic.agreement,
         general=category(GENERAL, SemanticCategorySpec()),
         categories={name: category(name, own) for name, own in semantic.categories.items()},
