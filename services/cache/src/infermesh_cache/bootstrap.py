@@ -90,7 +90,9 @@ async def bootstrap(
                     served_ttl_s=semantic.feedback_ttl_s,
                     complaints_per_hour=semantic.feedback_per_hour,
                 ),
-                parts or parts_builder(semantic, settings.breaker, policies, kit.metrics),
+                parts or parts_builder(
+                    semantic, settings.vectors, settings.breaker, policies, kit.metrics
+                ),
                 kit.metrics,
             )
             resources.subscribe(lambda _: tier.load_if_wanted(policies))

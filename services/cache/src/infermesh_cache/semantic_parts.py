@@ -7,20 +7,16 @@ pymilvus take tens of megabytes that a mesh without the tier does not pay for.
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
 
 from infermesh_cache.application.lazy_parts import Parts
 from infermesh_cache.application.reading import EmbeddingQuestionReader
 from infermesh_cache.ports import Policies
-from infermesh_cache.semantic_ports import EmbeddingEngine, EmbeddingSpace
-from infermesh_cache.settings import MilvusSettings, SemanticSettings
+from infermesh_cache.semantic_ports import EmbeddingEngine
+from infermesh_cache.settings import SemanticSettings, VectorSettings
 from infermesh_common.errors import InfermeshError, Unavailable
-from infermesh_common.resilience import Dependency
-from infermesh_common.settings import BreakerSettings, SettingsError, read_secret
+from infermesh_common.settings import BreakerSettings, SettingsError
 from infermesh_common.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from infermesh_cache.vector_ports import VectorStore
 
 _READERS = 1
 _LONGEST_LOAD_S = 120.0
@@ -28,6 +24,7 @@ _LONGEST_LOAD_S = 120.0
 
 def parts_builder(
     settings: SemanticSettings,
+    vectors: VectorSettings,
     breaker: BreakerSettings,
     policies: Policies,
     metrics: Metrics,
@@ -36,6 +33,7 @@ def parts_builder(
 
     Args:
         settings: of the tier.
+        vectors: of stored questions.
         breaker: of what is remote.
         policies: say how many questions a tenant may have stored.
         metrics: of the process.
@@ -43,7 +41,7 @@ def parts_builder(
 
     async def build() -> Parts:
         try:
-            return await _parts(settings, breaker, policies, metrics)
+            return await _parts(settings, vectors, breaker, policies, metrics)
         except ImportError as error:
             raise Unavailable(
                 "SEMANTIC_LIBRARY_MISSING", f"The library {error.name} is not installed."
@@ -55,62 +53,32 @@ def parts_builder(
 
 
 async def _parts(
-    settings: SemanticSettings, breaker: BreakerSettings, policies: Policies, metrics: Metrics
+    settings: SemanticSettings,
+    vectors: VectorSettings,
+    breaker: BreakerSettings,
+    policies: Policies,
+    metrics: Metrics,
 ) -> Parts:
+    # Their adapters, which are not on the path of anything else.
     from infermesh_cache.adapters.outbound.embedding.factory import create_embedding_engine
-    from infermesh_cache.adapters.outbound.vectors.hot_index import HotIndex
-    from infermesh_cache.application.vector_database import Pace, TieredVectorDatabase
-
-    engine = await create_embedding_engine(settings.embedding, breaker, metrics)
-    try:
-        await _load(engine)
-    except InfermeshError:
-        await engine.close()
-        raise
-    vectors = settings.vectors
+    from infermesh_cache.adapters.outbound.vectors.opening import open_vector_database
 
     def quota(tenant: str) -> int:
         rules = policies.tenants().get(tenant)
         return rules.semantic.max_entries if rules is not None and rules.semantic else 0
 
-    hot = HotIndex(
-        engine.space,
-        metrics,
-        quota=quota,
-        max_records=vectors.max_records,
-        max_text_bytes=vectors.max_text_bytes,
-        exact_below=vectors.exact_below,
-        max_queued=vectors.max_queued,
-        build_threads=vectors.build_threads,
-    )
-    store = None
-    if vectors.milvus is not None:
-        store = await _milvus(vectors.milvus, engine.space, breaker, metrics, vectors.keep_ms)
-    pace = Pace(
-        timeout_ms=vectors.timeout_ms,
-        poll_ms=vectors.poll_ms,
-        overlap_ms=vectors.overlap_ms,
-        keep_ms=vectors.keep_ms,
-        sweep_ms=vectors.sweep_ms,
-        queue=vectors.queue,
-        batch=vectors.batch,
-        flush_ms=vectors.flush_ms,
-        longest_pause_ms=vectors.longest_pause_ms,
-    )
-    database = TieredVectorDatabase(
-        hot, store, metrics, clock=lambda: int(time.time() * 1e6), pace=pace
-    )
-    executor = ThreadPoolExecutor(_READERS, thread_name_prefix="semantic-read")
-
-    async def close() -> None:
-        await database.close()
-        if store is not None:
-            await store.close()
-        await hot.close()
-        await engine.close()
-        executor.shutdown(wait=False, cancel_futures=True)
-
-    reader = EmbeddingQuestionReader(engine, executor)
+    async with AsyncExitStack() as stack:
+        engine = await create_embedding_engine(settings.embedding, breaker, metrics)
+        stack.push_async_callback(engine.close)
+        await _load(engine)
+        database = await stack.enter_async_context(
+            open_vector_database(vectors, breaker, engine.space, metrics, quota=quota)
+        )
+        executor = ThreadPoolExecutor(_READERS, thread_name_prefix="semantic-read")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        reader = EmbeddingQuestionReader(engine, executor)
+        # From here on they are ended by who uses them.
+        close = stack.pop_all().aclose
     return Parts(reader, engine, database, run=database.run, close=close)
 
 
@@ -125,24 +93,3 @@ async def _load(engine: EmbeddingEngine) -> None:
         except InfermeshError as error:
             if error.reason != "EMBEDDING_TIMEOUT" or time.monotonic() > deadline_s:
                 raise
-
-
-async def _milvus(
-    settings: MilvusSettings,
-    space: EmbeddingSpace,
-    breaker: BreakerSettings,
-    metrics: Metrics,
-    keep_ms: int,
-) -> "VectorStore":
-    from infermesh_cache.adapters.outbound.vectors.milvus import MilvusVectors
-
-    return MilvusVectors(
-        space,
-        await Dependency.create("milvus", breaker, metrics),
-        uri=settings.uri,
-        token="" if settings.token_file is None else read_secret(settings.token_file),
-        timeout_ms=settings.timeout_ms,
-        write_timeout_ms=settings.write_timeout_ms,
-        page_rows=settings.page_rows,
-        keep_ms=keep_ms,
-    )

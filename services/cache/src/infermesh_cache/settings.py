@@ -1,6 +1,5 @@
 """Settings of the cache service."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -41,36 +40,6 @@ class CopySettings(Settings):
     lease_ms: Positive
 
 
-class MilvusSettings(Settings):
-    """Where vectors are kept beyond this process."""
-
-    uri: str
-    token_file: Path | None
-    timeout_ms: Positive
-    write_timeout_ms: Positive
-    page_rows: Positive
-
-
-class VectorSettings(Settings):
-    """The index of stored questions."""
-
-    max_records: Positive
-    max_text_bytes: Positive
-    exact_below: Positive
-    max_queued: Positive
-    build_threads: Positive
-    timeout_ms: Positive
-    poll_ms: Positive
-    overlap_ms: Positive
-    keep_ms: Positive
-    sweep_ms: Positive
-    queue: Positive
-    batch: Positive
-    flush_ms: Positive
-    longest_pause_ms: Positive
-    milvus: MilvusSettings | None
-
-
 class SemanticSettings(Settings):
     """The semantic tier; whether a tenant uses it, its policy says."""
 
@@ -84,7 +53,6 @@ class SemanticSettings(Settings):
     feedback_ttl_s: Positive
     feedback_per_hour: Positive
     embedding: EmbeddingSettings
-    vectors: VectorSettings
 
 
 class CacheSettings(CommonSettings):
