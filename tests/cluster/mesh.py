@@ -96,10 +96,10 @@ class MeshOnCluster:
             base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120
         )
 
-    def async_client(self) -> openai.AsyncOpenAI:
+    def async_client(self, *, retries: int = 0) -> openai.AsyncOpenAI:
         """The same, asynchronous."""
         return openai.AsyncOpenAI(
-            base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120
+            base_url=f"{self.url}/v1", api_key=self.key, max_retries=retries, timeout=120
         )
 
     def apply(self, fixture: str, **values: object) -> None:

@@ -20,7 +20,7 @@ from tests.cluster.releases import Release
 from tests.cluster.running_mesh import ClusterRunningMesh
 from tests.cluster.settings import ROOT, ClusterSettings, read_settings
 from tools.cluster_tools import helm_path, kubectl_path
-from tools.images.builders import find_builder, kit_folder
+from tools.images.builders import Builder, find_builder, kit_folder
 from tools.images.catalogue import catalogue
 
 CHART = ROOT / "deploy" / "helm" / "infermesh"
@@ -42,18 +42,28 @@ def cluster(cluster_settings: ClusterSettings) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def images(cluster: Cluster, cluster_settings: ClusterSettings) -> dict[str, str]:
+def image_builder(cluster: Cluster, cluster_settings: ClusterSettings) -> Builder | None:
+    """Builds the images; None when those that are there are taken."""
+    if not cluster_settings.build:
+        return None
+    wanted = os.environ.get("INFERMESH_IMAGE_BUILDER") or ("kit" if cluster.is_kits else None)
+    return find_builder(wanted, kit_folder(os.environ), os.environ)
+
+
+@pytest.fixture(scope="session")
+def images(
+    cluster: Cluster, cluster_settings: ClusterSettings, image_builder: Builder | None
+) -> dict[str, str]:
     """What pods ask for, by "router", "redis", "simulator" and so on; all of it is on the nodes, or
     is pulled by them."""
     every = catalogue(ROOT)
     loader = loader_for(cluster_settings, cluster)
     if loader is None or not cluster_settings.build:
         return {image.key: image.reference for image in every}
-    wanted = os.environ.get("INFERMESH_IMAGE_BUILDER") or ("kit" if cluster.is_kits else None)
-    builder = find_builder(wanted, kit_folder(os.environ), os.environ)
+    assert image_builder is not None, "settings have images built"
     system = cluster.kubectl("kube-system").get("namespace", "kube-system")
     provided = Provided(ROOT / "build" / "cluster-images.json", text(system, "metadata", "uid"))
-    return provide(every, builder, loader, ROOT, provided)
+    return provide(every, image_builder, loader, ROOT, provided)
 
 
 NewNamespace = Callable[[], AbstractContextManager[Kubectl]]
