@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -101,6 +103,16 @@ class MeshOnCluster:
         return openai.AsyncOpenAI(
             base_url=f"{self.url}/v1", api_key=self.key, max_retries=retries, timeout=120
         )
+
+    def ledger_requests(self) -> int:
+        """Answered inferences of `MODEL` that are in the ledger."""
+        request = urllib.request.Request(
+            f"{self.url}/v1/analytics/usage?filter.model={MODEL}",
+            headers={"authorization": f"Bearer {self.key}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            rows = json.load(answer).get("rows", [])
+        return sum(int(row.get("requests", 0)) for row in rows)
 
     def apply(self, fixture: str, **values: object) -> None:
         """Applies a file of `fixtures/` with its placeholders filled in."""

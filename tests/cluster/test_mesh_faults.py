@@ -26,19 +26,30 @@ SLOW_STREAMS = {
 class TestFaults:
     """A mesh with two of everything."""
 
-    @pytest.mark.parametrize("component", ["router", "cache", "governance"])
-    async def test_a_killed_pod_fails_no_whole_answer(
+    @pytest.mark.parametrize("component", ["router", "cache", "governance", "analytics"])
+    async def test_a_killed_pod_fails_no_whole_answer_and_loses_no_event(
         self, mesh: MeshOnCluster, component: str
     ) -> None:
         pods = mesh.release.pods(component)
+        before = await asyncio.to_thread(self._ledger_at_rest, mesh)
         async with mesh.async_client() as client:
             async with ConstantLoad(through_openai(client, MODEL), per_second=_PER_SECOND) as load:
                 await load.for_requests(20)
                 await asyncio.to_thread(mesh.faults.kill, pods[0])
                 await load.for_requests(50)
-        mesh.faults.settled(f"deployment/{mesh.release.fullname}-{component}", within_s=120)
+        kind = "statefulset" if component == "analytics" else "deployment"
+        mesh.faults.settled(f"{kind}/{mesh.release.fullname}-{component}", within_s=120)
         record(**{f"kill_{component}_failed_requests": load.report.failed})
         assert not load.report.failed, str(load.report)
+        # What a client was answered is in the ledger; an answer that was lost on its way and tried
+        # again may be there twice: it was paid twice.
+        wanted = before + load.report.succeeded
+        await asyncio.to_thread(
+            until,
+            lambda: self._in_ledger(mesh) >= wanted,
+            what=f"{wanted} answers in the ledger",
+            within_s=30,
+        )
 
     async def test_a_killed_edge_fails_no_client_that_tries_again(
         self, mesh: MeshOnCluster
@@ -135,6 +146,26 @@ class TestFaults:
                 what="a hit",
                 within_s=60,
             )
+
+    @staticmethod
+    def _in_ledger(mesh: MeshOnCluster) -> int:
+        try:
+            return mesh.ledger_requests()
+        except OSError:
+            # The one that keeps it has just come back.
+            return -1
+
+    @staticmethod
+    def _ledger_at_rest(mesh: MeshOnCluster) -> int:
+        """What the ledger has when nothing more comes."""
+        seen = [-1]
+
+        def look() -> bool:
+            seen.append(mesh.ledger_requests())
+            return seen[-1] == seen[-2]
+
+        until(look, what="the ledger to rest", within_s=60, every_s=2)
+        return seen[-1]
 
     @staticmethod
     def _served(mesh: MeshOnCluster) -> dict[str, float]:

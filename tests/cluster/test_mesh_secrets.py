@@ -98,8 +98,8 @@ def called_with(mesh: MeshOnCluster, question: str) -> str:
     with mesh.client() as client:
         try:
             return ask(client, question, "rotated")
-        except openai.OpenAIError as error:
-            return str(error)
+        except openai.APIError as error:
+            return f"{error.code} {error.message}"
 
 
 @pytest.mark.usefixtures("cluster")
