@@ -139,6 +139,9 @@ class TestFaults:
             try:
                 for number in range(5):
                     assert ask(client, f"Without Redis {number}?")
+                mesh.faults.restart(f"deployment/{mesh.release.fullname}-router")
+                for number in range(5):
+                    assert ask(client, f"Started without Redis {number}?")
             finally:
                 mesh.faults.scale(name, 1)
             until(
