@@ -128,5 +128,7 @@ def installed_mesh(
 
 @pytest.fixture(scope="session")
 def cluster_running_mesh(installed_mesh: MeshOnCluster) -> ClusterRunningMesh:
-    """The same, as tests know it that run elsewhere too."""
-    return ClusterRunningMesh(installed_mesh)
+    """The same, as tests know it that run elsewhere too, with a second tenant."""
+    running = ClusterRunningMesh(installed_mesh)
+    running.add_tenant("acme")
+    return running

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import infermesh
+from infermesh_common.testing.resources import resource
 from tests.cluster.mesh import TENANT, MeshOnCluster
+from tests.cluster.polling import until
 from tests.e2e.running_mesh import RunningMesh
 
 _SERVICES = ("router", "cache", "governance", "analytics", "envoy")
@@ -30,6 +33,19 @@ class ClusterRunningMesh(RunningMesh):
         pods = self._mesh.release.pods(service)
         total = self._mesh.metrics.read(pods).total("infermesh_rpc_in_flight", service=service)
         return int(total)
+
+    def add_tenant(self, tenant: str) -> None:
+        """Makes a tenant with a key."""
+        self.apply([resource("Tenant", tenant)])
+
+        def issued() -> str:
+            try:
+                with self.client() as operator:
+                    return operator.create_key(tenant=tenant, role="admin").secret
+            except infermesh.InfermeshError:
+                return ""
+
+        self._keys[tenant] = until(issued, what=f"a key of {tenant}", within_s=30)
 
     def apply(self, documents: Sequence[Mapping[str, object]]) -> None:
         """Makes resources."""

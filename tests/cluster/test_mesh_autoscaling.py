@@ -70,7 +70,9 @@ class TestAutoscaling:
                         await asyncio.to_thread(until, is_more, what="more routers", within_s=240)
                     await asyncio.to_thread(until, is_one, what="one router again", within_s=240)
         finally:
-            await asyncio.to_thread(mesh.release.install, mesh.values)
+            # The autoscaler has set the replicas: Helm is told that they are its own again.
+            forcing = mesh.release.helm.forcing()
+            await asyncio.to_thread(mesh.release.install, mesh.values, *forcing)
         failed = low.report.failed + high.report.failed
         record(autoscaling_failed_requests=failed)
         assert not failed, f"{low.report}; {high.report}"

@@ -152,7 +152,7 @@ class TestSecrets:
             assert called_with(mesh, "Sealed at run time?") == "key-1"
             mesh.faults.restart(f"deployment/{mesh.release.fullname}-router")
             said = called_with(mesh, "Sealed at the start?")
-            assert "PROVIDER_KEY_MISSING" in said and "VaultSealed" in said
+            assert "provider_key_missing" in said and "VaultSealed" in said
             with mesh.client() as client:
                 assert ask(client, "What needs no Vault is answered?")
         finally:
@@ -176,10 +176,14 @@ class TestSecrets:
         )
         mesh.kubectl.apply([other])
         try:
-            message = until(
-                lambda: self._not_ready(mesh, "forbidden"), what="Ready=False", within_s=60
+            until(
+                lambda: "providerSecrets" in self._not_ready(mesh, "forbidden"),
+                what="Ready=False with what to do",
+                within_s=60,
             )
-            assert "providerSecrets" in message and rotated
+            until(
+                lambda: called_with(mesh, f"{rotated}?") == "key-1", what="the other", within_s=60
+            )
         finally:
             mesh.kubectl.delete("providers.infermesh.dev", "forbidden")
 
