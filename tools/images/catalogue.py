@@ -11,9 +11,9 @@ import yaml
 BASE = "python:3.11-slim-bookworm"
 """What the Dockerfiles build on; the default of their argument BASE."""
 SERVICE_LIMIT_MB = 120.0
+"""Most that the image of a service may add to its base."""
 WITH_MODELS = frozenset({"cache"})
 """Services that run models themselves: what these need has no such limit."""
-"""Most that the image of a service may add to its base."""
 
 
 class CatalogueError(ValueError):
