@@ -72,7 +72,12 @@ images: setup ## build the container images, with docker, podman or buildah
 	$(BIN)/python -m tools.images
 
 e2e-cluster: setup ## install the chart on a cluster and test it there (KUBECONFIG, or the kit beside the project)
-	INFERMESH_CLUSTER_TESTS=1 $(BIN)/python -m pytest -q tests/cluster --timeout 1800 --durations=10
+	INFERMESH_CLUSTER_TESTS=1 $(BIN)/python -m pytest -q -p tests.cluster.plugin --timeout 1800 \
+		--durations=10 tests/cluster $(SURFACES)
+
+# What tests/e2e asks of any mesh, wherever it runs.
+SURFACES := tests/e2e/test_http.py tests/e2e/test_openai_sdk.py \
+	tests/e2e/test_openai_surfaces.py tests/e2e/test_anthropic_sdk.py
 
 fuzz: setup ## 10,000 made-up bodies on every surface
 	INFERMESH_FUZZ_EXAMPLES=10000 $(BIN)/python -m pytest -q -n 2 services/router/tests/integration/test_fuzz_surfaces.py

@@ -1,13 +1,11 @@
 """Where promtool is: in the PATH, else taken out of Debian's package, without installing it.
 
-`python -m tools.promtool check rules FILE...` runs it. No package of Python carries it; where it
-can neither be found nor be fetched the check is left out with a sentence. The rules' expressions
-are parsed by the chart's own tests all the same.
+No package of Python carries it; where it can neither be found nor be fetched the check that uses it
+is skipped with a sentence. The rules' expressions are parsed by the chart's own tests all the same.
 """
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -48,17 +46,3 @@ def _run(command: list[str], folder: str) -> None:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise ToolMissing(f"{command[0]} could not fetch promtool: {said}")
-
-
-def main(arguments: list[str]) -> int:
-    """Runs promtool; without one says so and succeeds."""
-    try:
-        promtool = promtool_path()
-    except ToolMissing as error:
-        print(f"promtool is left out: {error}", file=sys.stderr)
-        return 0
-    return subprocess.run([str(promtool), *arguments], check=False).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,9 @@ from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.settings import ClusterSettings
 
+KITS_HOST = "198.51.100.1"
+"""This machine, to pods in the kit's cluster."""
+
 
 class NoCluster(RuntimeError):
     """There is no cluster to be had."""
@@ -24,6 +27,7 @@ class Cluster:
     Attributes:
         kubeconfig: file that says how it is reached.
         node_address: of a node, as this machine reaches it; empty when it does not.
+        host_address: of this machine, as pods reach it; empty when they do not.
         is_kits: whether it is the kit's.
         helm_binary: helm.
         kubectl_binary: kubectl.
@@ -31,6 +35,7 @@ class Cluster:
 
     kubeconfig: Path
     node_address: str
+    host_address: str
     is_kits: bool
     helm_binary: Path
     kubectl_binary: Path
@@ -74,7 +79,8 @@ def reach(
         addresses = [each(node, "status", "addresses") for node in nodes]
         internal = [a for some in addresses for a in some if text(a, "type") == "InternalIP"]
         address = text(internal[0], "address") if internal else ""
-    return Cluster(kubeconfig, address, is_kits, helm, kubectl)
+    host = settings.host_address or (KITS_HOST if is_kits else "")
+    return Cluster(kubeconfig, address, host, is_kits, helm, kubectl)
 
 
 def _kubeconfig_of(kit: Path, run: Runner) -> Path | None:

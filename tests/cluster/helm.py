@@ -60,6 +60,12 @@ class Helm:
         command = ["upgrade", release, str(chart), "--install", *given, "-f", "-", *options]
         return self.run(*command, given=yaml.safe_dump(dict(values)))
 
+    def forcing(self) -> list[str]:
+        """Options of `install` by which a release takes back what others have set meanwhile: Helm 4
+        refuses without, Helm 3 knows none."""
+        option = "--force-conflicts"
+        return [option] if option in self.run("upgrade", "--help") else []
+
     def uninstall(self, release: str) -> str:
         """Uninstalls a release, if it is there, and waits for its objects to go."""
         return self.run("uninstall", release, "--ignore-not-found", "--wait", "--timeout=180s")

@@ -29,6 +29,8 @@ class ClusterSettings:
         build: whether images are built first. INFERMESH_CLUSTER_BUILD=no: they are there already.
         node_address: of a node, as this machine reaches it; empty: ports are forwarded instead.
             INFERMESH_CLUSTER_NODE
+        host_address: of this machine, as pods reach it; empty: tests whose provider runs here are
+            skipped. INFERMESH_CLUSTER_HOST
         values: files of values for every installation. INFERMESH_CLUSTER_VALUES, with colons
         keep: whether namespaces stay when a test fails. INFERMESH_CLUSTER_KEEP=1
     """
@@ -40,6 +42,7 @@ class ClusterSettings:
     cluster_name: str
     build: bool
     node_address: str
+    host_address: str
     values: tuple[Path, ...]
     keep: bool
 
@@ -71,6 +74,7 @@ def read_settings(environment: Mapping[str, str], root: Path = ROOT) -> ClusterS
         cluster_name=environment.get("INFERMESH_CLUSTER_NAME", ""),
         build=_is_on(environment, "INFERMESH_CLUSTER_BUILD", True),
         node_address=environment.get("INFERMESH_CLUSTER_NODE", ""),
+        host_address=environment.get("INFERMESH_CLUSTER_HOST", ""),
         values=tuple(file for file in values if file.name),
         keep=_is_on(environment, "INFERMESH_CLUSTER_KEEP", False),
     )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.documents import each, text
 from tests.cluster.figures import record
 from tests.cluster.mesh import MeshOnCluster, ask
+from tests.cluster.settings import ROOT
+from tools.images.builders import Builder
+from tools.images.catalogue import catalogue
+from tools.images.sizes import measure
 
 
 @pytest.mark.usefixtures("cluster")
@@ -46,10 +51,46 @@ class TestInstall:
 
     def test_memory_of_an_idle_mesh_is_known(self, mesh: MeshOnCluster) -> None:
         total = 0.0
-        for pod in mesh.kubectl.list("pods", mesh.release.selector):
-            name = text(pod, "metadata", "name")
-            component = text(pod, "metadata", "labels", "app.kubernetes.io/component")
-            if component in ("router", "cache", "governance", "analytics"):
-                total += mesh.metrics.read([name]).total("process_resident_memory_bytes")
+        for component in ("router", "cache", "governance", "analytics"):
+            pod, *_ = mesh.release.pods(component)
+            total += mesh.metrics.read([pod]).total("process_resident_memory_bytes")
         assert total > 0
-        record(services_rss_mb=round(total / 1e6, 1))
+        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{mesh.kubectl.namespace}/pods"
+        used = [
+            _bytes(text(container, "usage", "memory"))
+            for pod in each(json.loads(mesh.kubectl.run("get", "--raw", path)), "items")
+            if text(pod, "metadata", "labels", "app.kubernetes.io/instance") == mesh.release.name
+            for container in each(pod, "containers")
+        ]
+        assert len(used) >= 8
+        record(
+            services_rss_mb=round(total / 1e6, 1),
+            idle_memory_mb=round(sum(used) / 1e6, 1),
+            idle_pods=len(used),
+        )
+
+    @pytest.mark.usefixtures("images")
+    def test_a_service_adds_little_to_the_base_image(
+        self, image_builder: Builder | None, tmp_path: Path
+    ) -> None:
+        if image_builder is None:
+            pytest.skip("images are not built here")
+        added: dict[str, float] = {}
+        limits = {image.key: image.limit_mb for image in catalogue(ROOT) if image.limit_mb}
+        for image in catalogue(ROOT):
+            if image.key in limits:
+                archive = tmp_path / "image.tar"
+                image_builder.save(image, archive)
+                size = measure(archive, image_builder.base_layers())
+                archive.unlink()
+                added[image.key] = round(size.added / 1e6, 1)
+        record(image_mb_max=max(added.values()))
+        assert all(added[key] <= limit for key, limit in limits.items()), added
+
+
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+
+
+def _bytes(quantity: str) -> float:
+    unit = _UNITS.get(quantity[-2:])
+    return float(quantity[:-2]) * unit if unit else float(quantity)

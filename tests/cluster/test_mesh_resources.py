@@ -52,24 +52,21 @@ class TestResources:
                 name = f"new-{number}"
                 mesh.kubectl.apply([model(mesh, name)])
                 began = time.monotonic()
-                # Several times in a row: there are several routers.
-                until(
-                    lambda name=name: all(served(client, name) for _ in range(4)),
-                    what=f"{name} to be served",
-                    within_s=20,
-                    every_s=0.02,
-                )
+                self._until_served(client, name, True)
                 took_ms.append((time.monotonic() - began) * 1000)
                 mesh.kubectl.delete("models.infermesh.dev", name)
-                until(
-                    lambda name=name: not any(served(client, name) for _ in range(4)),
-                    what=f"{name} to be gone",
-                    within_s=20,
-                    every_s=0.02,
-                )
+                self._until_served(client, name, False)
         p95 = statistics.quantiles(took_ms, n=20)[-1]
         record(model_propagation_ms_p95=round(p95))
         assert p95 < 2000
+
+    @staticmethod
+    def _until_served(client: openai.OpenAI, name: str, wanted: bool) -> None:
+        def look() -> bool:
+            # Several times in a row: there are several routers.
+            return all(served(client, name) is wanted for _ in range(4))
+
+        until(look, what=f"{name} served: {wanted}", within_s=20, every_s=0.02)
 
     def test_an_invalid_model_is_refused_by_the_api_server(self, mesh: MeshOnCluster) -> None:
         with pytest.raises(CommandFailed, match="contextTokens"):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.figures import record
 from tests.cluster.load import ConstantLoad, LoadReport, through_openai
-from tests.cluster.mesh import MODEL, VALUES, MeshOnCluster
+from tests.cluster.mesh import MODEL, MeshOnCluster
 
 _PER_SECOND = 10
 WORKLOADS = ("deployment/router", "deployment/cache", "deployment/governance", "deployment/envoy")
@@ -46,7 +46,7 @@ class TestRollout:
 
     async def test_an_upgrade_and_a_rollback_fail_no_request(self, mesh: MeshOnCluster) -> None:
         def upgrade() -> None:
-            changed = {**VALUES, "config": {"cache": {"entries": {"uses_interval_ms": 900}}}}
+            changed = {**mesh.values, "config": {"cache": {"entries": {"uses_interval_ms": 900}}}}
             mesh.release.install(changed)
             mesh.release.helm.run("rollback", mesh.release.name, "--wait", "--timeout", "300s")
 

@@ -1,24 +1,21 @@
-"""The whole mesh behind Envoy, as processes on this machine, with a scripted provider beside the
-embedded model."""
+"""A mesh behind Envoy with a scripted provider: processes on this machine, or, with
+INFERMESH_CLUSTER_TESTS=1, the chart on a cluster (`make e2e-cluster`)."""
 
 from __future__ import annotations
 
-import json
-import socket
+import os
 import threading
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from supervisor.xmlrpc import SupervisorTransport
-from xmlrpc.client import ServerProxy
 
 from infermesh_common.testing.resources import model, resource
-from infermesh_local import LocalMesh, MeshInfo, UpOptions
-from infermesh_local.layout import StateLayout
+from infermesh_common.testing.servers import free_port
+from infermesh_local import LocalMesh, UpOptions
+from tests.cluster.settings import read_settings
+from tests.e2e.local_mesh import LocalRunningMesh
 from tests.e2e.running_mesh import RunningMesh
 from tests.e2e.threaded_upstream import ThreadedUpstream
 
@@ -26,70 +23,14 @@ from tests.e2e.threaded_upstream import ThreadedUpstream
 LIMITED = ("limited-whole", "limited-stream")
 
 
-class LocalRunningMesh(RunningMesh):
-    """A mesh of processes on this machine, and ways to break it."""
-
-    def __init__(self, local: LocalMesh, info: MeshInfo) -> None:
-        keys = {tenant: file.read_text().strip() for tenant, file in info.tenant_key_files.items()}
-        super().__init__(info.url, info.operator_key_file.read_text().strip(), keys)
-        self.local = local
-        self.info = info
-        layout = StateLayout.at(info.state_dir)
-        self._supervisor = ServerProxy(
-            "http://127.0.0.1", SupervisorTransport(None, None, f"unix://{layout.socket}")
-        )
-        self._ports = json.loads(layout.ports_file.read_text())
-
-    def logs(self) -> str:
-        folder = self.info.state_dir
-        return "".join(path.read_text("utf-8", "replace") for path in folder.rglob("*.log"))
-
-    def pid(self, process: str) -> int:
-        info = self._supervisor.supervisor.getProcessInfo(process)
-        assert isinstance(info, dict)
-        return int(info["pid"])
-
-    def stop_process(self, process: str) -> None:
-        self._supervisor.supervisor.stopProcess(process)
-
-    def start_process(self, process: str) -> None:
-        self._supervisor.supervisor.startProcess(process)
-
-    def health_of(self, service: str) -> str:
-        for process in self.local.status().processes:
-            if process.name == service:
-                return "SERVING" if process.ready else "NOT_SERVING"
-        raise KeyError(service)
-
-    def wait_ready(self, within_s: float = 60.0) -> None:
-        done = threading.Event()
-        for _ in range(int(within_s / 0.2)):
-            if self.local.status().ready:
-                return
-            done.wait(0.2)
-        raise AssertionError(f"not ready: {self.local.status()}")
-
-    def _metric(self, name: str) -> float:
-        url = f"http://127.0.0.1:{self._ports['router-metrics']}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as response:
-            for line in response.read().decode().splitlines():
-                if line.startswith(name + " "):
-                    return float(line.rpartition(" ")[2])
-        return 0.0
-
-    def breaker(self, dependency: str) -> int:
-        return int(self._metric(f'infermesh_breaker_state{{dependency="{dependency}"}}'))
-
-    def in_flight(self, service: str) -> int:
-        return int(self._metric(f'infermesh_rpc_in_flight{{service="{service}"}}'))
-
-    def events_queued(self) -> int:
-        return int(self._metric("infermesh_events_queued"))
-
-
 @pytest.fixture(scope="session")
-def _upstream() -> Iterator[ThreadedUpstream]:
-    with ThreadedUpstream() as server:
+def _upstream(request: pytest.FixtureRequest) -> Iterator[ThreadedUpstream]:
+    host = "127.0.0.1"
+    if read_settings(os.environ).enabled:
+        host = request.getfixturevalue("cluster").host_address
+        if not host:
+            pytest.skip("INFERMESH_CLUSTER_HOST does not say how pods reach this machine")
+    with ThreadedUpstream(host) as server:
         yield server
 
 
@@ -100,37 +41,43 @@ def upstream(_upstream: ThreadedUpstream) -> ThreadedUpstream:
     return _upstream
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
-def mesh(
-    tmp_path_factory: pytest.TempPathFactory, _upstream: ThreadedUpstream
-) -> Iterator[LocalRunningMesh]:
-    """One mesh for the whole run; a test that breaks it mends it."""
+def local_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRunningMesh]:
+    """Processes on this machine; a test that breaks one mends it."""
     state: Path = tmp_path_factory.mktemp("mesh")
     local = LocalMesh(state)
     info = local.up(UpOptions(port=free_port()), print)
-    documents = [
-        resource("Provider", "scripted", baseUrl=_upstream.base_url),
-        *(model(name, provider="scripted", price="1") for name in ("scripted", *LIMITED)),
-    ]
-    (info.resources_dir / "scripted.yaml").write_text(yaml.safe_dump_all(documents))
-    running = LocalRunningMesh(local, info)
     try:
-        names = set()
-        for _ in range(200):
-            names = {m.id for m in running.openai().models.list()}
-            if "scripted" in names:
-                break
-            threading.Event().wait(0.1)
-        assert "scripted" in names, names
-        yield running
+        yield LocalRunningMesh(local, info)
     finally:
         local.down(print)
+
+
+def scripted(upstream: ThreadedUpstream) -> list[dict[str, object]]:
+    """Resources by which a mesh knows the scripted provider."""
+    return [
+        resource("Provider", "scripted", baseUrl=upstream.base_url),
+        *(model(name, provider="scripted", price="1") for name in ("scripted", *LIMITED)),
+    ]
+
+
+@pytest.fixture(scope="session")
+def mesh(request: pytest.FixtureRequest, _upstream: ThreadedUpstream) -> RunningMesh:
+    """One mesh for the whole run."""
+    running: RunningMesh
+    if read_settings(os.environ).enabled:
+        running = request.getfixturevalue("cluster_running_mesh")
+    else:
+        running = request.getfixturevalue("local_mesh")
+    running.apply(scripted(_upstream))
+    names = set()
+    for _ in range(200):
+        names = {m.id for m in running.openai().models.list()}
+        if "scripted" in names:
+            break
+        threading.Event().wait(0.1)
+    assert "scripted" in names, names
+    return running
 
 
 @pytest.fixture

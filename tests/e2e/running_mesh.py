@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 
 import openai
 
@@ -27,6 +28,14 @@ class RunningMesh:
 
     def logs(self) -> str:
         """Everything that its services have logged."""
+        raise NotImplementedError
+
+    def in_flight(self, service: str) -> int:
+        """Calls that a service is answering."""
+        raise NotImplementedError
+
+    def apply(self, documents: Sequence[Mapping[str, object]]) -> None:
+        """Makes resources."""
         raise NotImplementedError
 
     def key(self, tenant: str = "demo") -> str:

@@ -11,8 +11,8 @@ from infermesh_common.testing.upstream import ScriptedUpstream
 class ThreadedUpstream(ScriptedUpstream):
     """The scripted provider on a loop of its own: tests with blocking clients need the other."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__(host)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 

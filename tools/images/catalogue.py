@@ -12,6 +12,8 @@ BASE = "python:3.11-slim-bookworm"
 """What the Dockerfiles build on; the default of their argument BASE."""
 SERVICE_LIMIT_MB = 120.0
 """Most that the image of a service may add to its base."""
+WITH_MODELS = frozenset({"cache"})
+"""Services that run models themselves: what these need has no such limit."""
 
 
 class CatalogueError(ValueError):
@@ -59,7 +61,7 @@ def catalogue(root: Path) -> list[Image]:
                 f"infermesh/{service}:{version}",
                 folder / "service.Dockerfile",
                 {"SERVICE": service, "VERSION": version},
-                SERVICE_LIMIT_MB,
+                None if service in WITH_MODELS else SERVICE_LIMIT_MB,
             )
         )
     for key, project in (("envoy", "deploy/envoy"), ("model", "libs/local")):

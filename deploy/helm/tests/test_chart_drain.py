@@ -12,7 +12,6 @@ import pytest
 from infermesh_common.testing.servers import eventually
 from infermesh_envoy import descriptor_path, parameters_from
 from infermesh_envoy.testing import EnvoyProcess
-from tools import chart
 
 SERVICES = ("router", "cache", "governance", "analytics")
 REQUEST = b"GET /health HTTP/1.1\r\nhost: mesh\r\n\r\n"
@@ -44,8 +43,8 @@ def envoy(tmp_path: Path) -> Iterator[EnvoyProcess]:
 @pytest.fixture
 def drain(envoy: EnvoyProcess) -> Iterator[subprocess.Popen[bytes]]:
     """What the pod runs before Envoy is told to end."""
-    script = (chart.CHART / "files" / "envoy_drain.py").read_text("utf-8")
-    command = [sys.executable, "-c", script, f"http://{envoy.admin_address}", "0", "60"]
+    command = [sys.executable, "-m", "infermesh_envoy", "drain", f"--admin={envoy.admin_address}"]
+    command += ["--notice-seconds=0", "--seconds=60"]
     process = subprocess.Popen(command)
     yield process
     process.kill()
@@ -88,15 +87,3 @@ async def test_an_idle_envoy_is_not_waited_for(
 ) -> None:
     assert drain.wait(30) == 0
     await eventually(lambda: _asks_to_connect_anew(envoy.port))
-
-
-async def test_a_drain_that_cannot_reach_envoy_fails() -> None:
-    script = (chart.CHART / "files" / "envoy_drain.py").read_text("utf-8")
-
-    done = subprocess.run(
-        [sys.executable, "-c", script, "http://127.0.0.1:1", "1", "60"],
-        capture_output=True,
-        check=False,
-    )
-
-    assert done.returncode != 0

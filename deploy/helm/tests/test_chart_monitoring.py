@@ -2,14 +2,19 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 
 from infermesh_common.telemetry.registry import METRICS, Kind
 from tools import chart
+from tools.cluster_tools import ToolMissing
+from tools.promtool import promtool_path
 
 Render = Callable[[str], list[chart.Object]]
 NAME = re.compile(r"\b(?:infermesh|envoy|process)_[a-z0-9_]+|\bup\b")
@@ -158,3 +163,17 @@ def test_what_is_scraped_is_what_is_served(rendered: Render) -> None:
 
     assert {e["port"] for e in services["spec"]["endpoints"]} <= ports
     assert {e["port"] for e in pods["spec"]["podMetricsEndpoints"]} == {"stats"}
+
+
+def test_promtool_accepts_the_alerts(rendered: Render, tmp_path: Path) -> None:
+    (rule,) = [part for part in rendered("monitoring") if part["kind"] == "PrometheusRule"]
+    try:
+        promtool = promtool_path()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump(rule["spec"]), "utf-8")
+    done = subprocess.run(
+        [str(promtool), "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

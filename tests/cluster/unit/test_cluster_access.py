@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.fake_commands import Commands
-from tests.cluster.access import Cluster, NoCluster, reach
+from tests.cluster.access import KITS_HOST, Cluster, NoCluster, reach
 from tests.cluster.loaders import CommandLoader, ImageLoader, Provided, loader_for, provide
 from tests.cluster.settings import SettingsWrong, read_settings
 from tools.images.builders import Builder, Buildah, Kit
@@ -87,7 +87,7 @@ def test_the_kit_is_brought_up_when_no_cluster_is_named(kit: Path, answers: Comm
     settings = read_settings({"INFERMESH_CLUSTER_KIT": str(kit)})
     cluster = reach(settings, HELM, KUBECTL, answers)
     assert str(kit / "up") in answers.run
-    assert cluster == Cluster(Path("/kit/admin.conf"), "192.0.2.7", True, HELM, KUBECTL)
+    assert cluster == Cluster(Path("/kit/admin.conf"), "192.0.2.7", KITS_HOST, True, HELM, KUBECTL)
     assert cluster.kubectl("x").namespace == "x"
     cluster.helm("x")
 
@@ -98,7 +98,7 @@ def test_a_cluster_that_is_named_is_taken_and_nothing_brought_up(
     settings = read_settings({"INFERMESH_CLUSTER_KIT": str(kit), "KUBECONFIG": "/mine"})
     cluster = reach(settings, HELM, KUBECTL, answers)
     assert str(kit / "up") not in answers.run
-    assert cluster == Cluster(Path("/mine"), "", False, HELM, KUBECTL)
+    assert cluster == Cluster(Path("/mine"), "", "", False, HELM, KUBECTL)
 
 
 def test_the_kits_cluster_is_known_when_it_is_named(kit: Path, answers: Commands) -> None:
@@ -113,7 +113,7 @@ def test_no_cluster_at_all_is_said(tmp_path: Path, answers: Commands) -> None:
 
 def loader(kit: Path, commands: Commands, is_kits: bool, **variables: str) -> ImageLoader | None:
     settings = read_settings({"INFERMESH_CLUSTER_KIT": str(kit), **variables})
-    return loader_for(settings, Cluster(Path("/c"), "", is_kits, HELM, KUBECTL), commands)
+    return loader_for(settings, Cluster(Path("/c"), "", "", is_kits, HELM, KUBECTL), commands)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Prints the Envoy bootstrap of a YAML file of parameters, or drains a running Envoy.
 
+In place of a file, a folder of them: later ones, by name, win.
+
     python -m infermesh_envoy parameters.yaml > bootstrap.yaml
     python -m infermesh_envoy parameters.yaml --to folder    # with the files that name certificates
     envoy -c bootstrap.yaml --concurrency 2
@@ -22,6 +24,13 @@ from infermesh_envoy.render import render, write
 
 
 def _read(path: Path) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+        values |= _read_file(file)
+    return values
+
+
+def _read_file(path: Path) -> dict[str, object]:
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:

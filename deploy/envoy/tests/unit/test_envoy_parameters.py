@@ -154,6 +154,16 @@ def test_the_command_prints_the_bootstrap(
     assert capsys.readouterr().out == render(parameters_from(required))
 
 
+def test_of_a_folder_of_parameters_the_later_files_win(
+    required: Mapping[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({**required, "listen_port": 1}))
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump({"listen_port": 8089}))
+    (tmp_path / "c.yaml").write_text("{}")
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == render(parameters_from({**required, "listen_port": 8089}))
+
+
 def test_the_command_writes_what_envoy_reads_into_a_folder(
     required: Mapping[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

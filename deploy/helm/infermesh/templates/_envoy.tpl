@@ -105,12 +105,7 @@ initContainers:
   - name: bootstrap
     image: {{ $image }}
     imagePullPolicy: {{ .values.image.pullPolicy }}
-    command: [python, -c]
-    args:
-      - |
-        {{- .root.Files.Get "files/envoy_bootstrap.py" | trim | nindent 8 }}
-      - /etc/infermesh-envoy
-      - /bootstrap
+    command: [python, -m, infermesh_envoy, /etc/infermesh-envoy, --to, /bootstrap]
     resources:
       {{- toYaml .values.resources | nindent 6 }}
     securityContext:
@@ -152,12 +147,12 @@ containers:
         exec:
           command:
             - python
-            - -c
-            - |
-              {{- .root.Files.Get "files/envoy_drain.py" | trim | nindent 14 }}
-            - http://127.0.0.1:9901
-            - {{ .values.drainSeconds | quote }}
-            - {{ add .values.drainSeconds .values.stopGraceSeconds | quote }}
+            - -m
+            - infermesh_envoy
+            - drain
+            - --admin=127.0.0.1:9901
+            - --notice-seconds={{ .values.drainSeconds }}
+            - --seconds={{ add .values.drainSeconds .values.stopGraceSeconds }}
     resources:
       {{- toYaml .values.resources | nindent 6 }}
     securityContext:

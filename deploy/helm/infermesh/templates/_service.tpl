@@ -70,6 +70,20 @@ securityContext:
 terminationGracePeriodSeconds: {{ add $rest.preStopSeconds (ceil (divf (addf $server.drain_ms $server.stop_grace_ms) 1000)) $rest.closingSeconds }}
 {{- include "infermesh.scheduling" . }}
 {{ include "infermesh.spread" . }}
+{{- if .root.Values.development.enabled }}
+initContainers:
+  - name: development
+    image: {{ include "infermesh.image" (dict "root" .root "image" .values.image) }}
+    imagePullPolicy: {{ .values.image.pullPolicy }}
+    command: [sh, -c, cp -r /venv/lib/python3.11/site-packages/infermesh* /development/]
+    resources:
+      {{- toYaml .values.resources | nindent 6 }}
+    securityContext:
+      {{- include "infermesh.containerSecurityContext" . | nindent 6 }}
+    volumeMounts:
+      - name: development
+        mountPath: /development
+{{- end }}
 containers:
   - name: {{ .component }}
     image: {{ include "infermesh.image" (dict "root" .root "image" .values.image) }}
@@ -81,6 +95,10 @@ containers:
         value: /etc/infermesh
       - name: HOME
         value: /tmp
+      {{- if .root.Values.development.enabled }}
+      - name: PYTHONPATH
+        value: /development
+      {{- end }}
       {{- include "infermesh.service.databaseEnv" . | indent 6 }}
       {{- with .values.extraEnv }}
       {{- toYaml . | nindent 6 }}
@@ -165,6 +183,10 @@ readinessProbe:
   mountPath: /run/secrets/infermesh-vault
   readOnly: true
 {{- end }}
+{{- if .root.Values.development.enabled }}
+- name: development
+  mountPath: /development
+{{- end }}
 {{- with .values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -188,6 +210,11 @@ readinessProbe:
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi
+{{- if .root.Values.development.enabled }}
+- name: development
+  emptyDir:
+    sizeLimit: 64Mi
+{{- end }}
 {{- if .root.Values.mtls.enabled }}
 {{ include "infermesh.mtls.volume" . }}
 {{- end }}

@@ -262,7 +262,7 @@ def test_a_vault_that_cannot_be_asked_is_judged_by_its_probe(
 
 def test_replicas_with_different_revisions_are_named(mesh: FakeCluster) -> None:
     page = "mesh-infermesh-router-1", METRICS_PORT, "metrics"
-    mesh.pages[page] = 'infermesh_resources_info{revision="old"} 1\n'
+    mesh.pages[page] = 'infermesh_resources_revision{revision="old"} 1\n'
     finding = the_finding(mesh, FindingClass.REVISION, Severity.ERROR)
     assert "mesh-infermesh-router-0 has abc123, mesh-infermesh-router-1 has old" in finding.what
     mesh.set(KINDS["Tenant"], "acme", "metadata.creationTimestamp", ago(seconds=10))

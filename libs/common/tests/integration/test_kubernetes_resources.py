@@ -58,7 +58,7 @@ def store(api_client: "ApiClient", metrics: Metrics) -> KubernetesResourceStore:
 
 def revisions(metrics: Metrics) -> list[str]:
     found = metrics.registry.collect()
-    (gauge,) = [family for family in found if family.name == "infermesh_resources_info"]
+    (gauge,) = [family for family in found if family.name == "infermesh_resources_revision"]
     return [sample.labels["revision"] for sample in gauge.samples if sample.value == 1]
 
 

@@ -209,7 +209,8 @@ async def test_writes_go_on_when_the_api_server_is_back(
         await eventually(lambda: mesh.says("acme", Ready="Works"))
         mesh.api.stop()
         mesh.readiness = Readiness(False, "Broken", "Mend it.")
-        await eventually(lambda: mesh.writes("failed") >= 2)
+        # There need not be a second: a leader that cannot renew its lease writes no more.
+        await eventually(lambda: mesh.writes("failed") >= 1)
         mesh.api.start()
         await eventually(lambda: mesh.says("acme", Ready="Broken"))
 

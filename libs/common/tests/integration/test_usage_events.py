@@ -38,19 +38,24 @@ def ids(numbers: range) -> list[str]:
 
 
 def make(
-    redis: Redis, metrics: Metrics, *, max_queued: int = 10_000, max_stream: int = 1_000_000
+    redis: Redis,
+    metrics: Metrics,
+    *,
+    max_queued: int = 10_000,
+    max_stream: int = 1_000_000,
+    linger_ms: int = 1,
 ) -> UsageEventPublisher:
     return UsageEventPublisher(
-        redis, metrics, max_queued=max_queued, max_stream_events=max_stream, linger_ms=1
+        redis, metrics, max_queued=max_queued, max_stream_events=max_stream, linger_ms=linger_ms
     )
 
 
 @asynccontextmanager
 async def running(
-    server: RedisServer, metrics: Metrics, *, max_queued: int = 10_000
+    server: RedisServer, metrics: Metrics, *, max_queued: int = 10_000, linger_ms: int = 1
 ) -> AsyncIterator[UsageEventPublisher]:
     redis = create_redis(server.settings())
-    publisher = make(redis, metrics, max_queued=max_queued)
+    publisher = make(redis, metrics, max_queued=max_queued, linger_ms=linger_ms)
     task = asyncio.create_task(publisher.run())
     try:
         yield publisher
@@ -75,6 +80,39 @@ async def test_events_arrive_in_order_each_once(
     assert stream_of(redis_server) == ids(range(1000))
     assert metrics.sample(PUBLISHED) == 1000
     assert metrics.sample(QUEUED) == metrics.sample(DROPPED) == 0
+
+
+async def test_what_is_said_to_be_written_is_in_the_stream_and_nobody_waits_for_others(
+    redis_server: RedisServer, metrics: Metrics
+) -> None:
+    # Longer than the test may take: whoever waits for an event is not kept waiting.
+    async with running(redis_server, metrics, linger_ms=3_600_000) as publisher:
+        assert await publisher.written(60)
+        for number in range(500):
+            publisher.publish(event(number))
+        assert await publisher.written(60)
+        assert stream_of(redis_server) == ids(range(500))
+
+        async def one(number: int) -> None:
+            publisher.publish(event(number))
+            assert await publisher.written(60)
+            assert event(number).event_id in stream_of(redis_server)
+
+        await asyncio.gather(*(one(number) for number in range(500, 520)))
+
+
+async def test_nobody_waits_for_a_stream_that_is_away(
+    own_redis: RedisServer, metrics: Metrics
+) -> None:
+    own_redis.stop()
+    async with running(own_redis, metrics) as publisher:
+        publisher.publish(event(0))
+        assert not await publisher.written(60)
+        publisher.publish(event(1))
+        assert not await publisher.written(3600)
+        own_redis.start()
+        await publisher.flush(60)
+        assert await publisher.written(0)
 
 
 async def test_nothing_is_lost_while_redis_is_stopped(

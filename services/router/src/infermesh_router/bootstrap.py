@@ -155,7 +155,11 @@ async def bootstrap(
                     kit.metrics,
                     RetryRules(resilience.retry_share, resilience.retries_per_second),
                 ),
-                EventUsageSink(publisher, kit.metrics),
+                EventUsageSink(
+                    publisher,
+                    kit.metrics,
+                    written_within_s=settings.events.written_within_ms / 1000,
+                ),
             )
             try:
                 yield _server(kit, settings, optimizer, registry, secrets, cache)

@@ -192,3 +192,6 @@ class UsageSink(Protocol):
         request_time_s: float,
     ) -> None:
         """Writes one inference down."""
+
+    async def written(self) -> None:
+        """Returns when what was recorded so far outlives this process, or cannot for now."""

@@ -32,6 +32,7 @@ class EventSettings(Settings):
     max_queued: int
     max_stream: int
     linger_ms: int
+    written_within_ms: int
     flush_timeout_ms: int
 
 

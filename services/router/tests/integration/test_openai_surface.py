@@ -143,3 +143,11 @@ async def test_models_are_listed_for_the_tenant(mesh, reason_of):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await mesh.openai.ListModels(empty_pb2.Empty(), metadata=mesh.metadata(operator))
     assert reason_of(caught.value) == "TENANT_REQUIRED"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_cost_money_ends_after_its_event_is_in_the_stream(mesh, stream):
+    body = {"model": "cheap", "messages": [{"role": "user", "content": "Paid?"}], "stream": stream}
+    for number in range(5):
+        await mesh.post(orjson.dumps({**body, "seed": number}))
+        assert len(mesh.events()) == number + 1

@@ -25,7 +25,7 @@ class ResourcesInForce(ABC):
 
     def __init__(self, metrics: Metrics) -> None:
         self._invalid = metrics.gauge("infermesh_resources_invalid")
-        self._info = metrics.gauge("infermesh_resources_info")
+        self._info = metrics.gauge("infermesh_resources_revision")
         self._reload_failures = metrics.counter("infermesh_resource_reload_failures_total")
         self._listeners: list[Callable[[ResourceSet], None]] = []
         self.current = ResourceSet()

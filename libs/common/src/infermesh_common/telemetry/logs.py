@@ -43,6 +43,10 @@ def without_text(error: BaseException) -> str:
     return "caused by ".join(parts)
 
 
+_processors: list[Processor] = []
+"""One list for the life of the process: loggers that are cached keep it, and follow it."""
+
+
 def configure_logs(service: str, level: str, *, flush_interval_ms: int = 0) -> None:
     """Sets up structlog and the standard library's logging for this process.
 
@@ -70,8 +74,9 @@ def configure_logs(service: str, level: str, *, flush_interval_ms: int = 0) -> N
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(serializer=_dumps),
     ]
+    _processors[:] = [*common, *render]
     structlog.configure(
-        processors=[*common, *render],
+        processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: LineLogger(lines),
         cache_logger_on_first_use=True,

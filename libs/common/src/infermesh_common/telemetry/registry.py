@@ -225,7 +225,7 @@ METRICS: dict[str, MetricSpec] = {
             ("provider", "key"),
         ),
         MetricSpec(
-            "infermesh_resources_info",
+            "infermesh_resources_revision",
             Kind.GAUGE,
             "One for the revision of the resources in force.",
             ("revision",),

@@ -66,9 +66,11 @@ class ScriptedUpstream:
         headers: headers received with them.
         disconnected: set when a client left before the end.
         handler: what to do next; answers properly when None.
+        host: address it listens on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.requests: list[dict[str, object]] = []
         self.headers: list[dict[str, str]] = []
         self.disconnected = asyncio.Event()
@@ -79,14 +81,14 @@ class ScriptedUpstream:
     @property
     def base_url(self) -> str:
         """For a Provider resource."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     async def __aenter__(self) -> "ScriptedUpstream":
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, self.host, self.port)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

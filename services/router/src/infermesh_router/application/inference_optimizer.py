@@ -77,7 +77,8 @@ class InferenceOptimizer:
         self, request: InferenceRequest, caller: Identity, decision: Decision
     ) -> AsyncGenerator[Part, None]:
         """First `Started`, then one `Answer`, or the chunks of a streamed one, usage included.
-        `decision` is complete, and the answer whole, when the generator ends.
+        `decision` is complete, and the answer whole, when the generator ends. What cost money is
+        written down before that: whole answers are given, and streams end, afterwards.
 
         Close the generator (`contextlib.aclosing`) when the client goes away: that ends the
         upstream call.
@@ -88,6 +89,7 @@ class InferenceOptimizer:
         began_ns, request_time_s = time.perf_counter_ns(), time.time()
         outcome, reason = Outcome.CANCELLED, ""
         first_byte_us = 0
+        whole: Answer | None = None
         try:
             run = self._begin(request, caller, decision, began_ns)
             parts = self._answer(run)
@@ -95,7 +97,10 @@ class InferenceOptimizer:
                 async for part in parts:
                     if first_byte_us == 0 and not isinstance(part, Started):
                         first_byte_us = run.elapsed_us()
-                    yield part
+                    if isinstance(part, Answer):
+                        whole = part
+                    else:
+                        yield part
             outcome = Outcome.SUCCEEDED
         except InfermeshError as error:
             outcome, reason = Outcome.FAILED, error.reason
@@ -116,6 +121,10 @@ class InferenceOptimizer:
                 first_byte_us=first_byte_us,
                 request_time_s=request_time_s,
             )
+        if decision.cost:
+            await self._sink.written()
+        if whole is not None:
+            yield whole
 
     def _begin(
         self, request: InferenceRequest, caller: Identity, decision: Decision, began_ns: int

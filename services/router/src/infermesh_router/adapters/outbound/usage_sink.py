@@ -28,10 +28,14 @@ class EventUsageSink:
     Args:
         publisher: hands events to the stream.
         metrics: of the process.
+        written_within_s: longest wait of `written`; 0: it does not wait.
     """
 
-    def __init__(self, publisher: UsageEventPublisher, metrics: Metrics) -> None:
+    def __init__(
+        self, publisher: UsageEventPublisher, metrics: Metrics, *, written_within_s: float
+    ) -> None:
         self._publisher = publisher
+        self._written_within_s = written_within_s
         self._inferences = _Children(metrics.counter("infermesh_inferences_total").labels)
         self._cost = _Children(metrics.counter("infermesh_inference_cost_usd_total").labels)
         self._explored = _Children(
@@ -76,6 +80,11 @@ class EventUsageSink:
             self._publisher.publish(event)
         self._count(caller.tenant, decision, outcome)
         self._log(request, decision, outcome)
+
+    async def written(self) -> None:
+        """See `UsageSink.written`."""
+        if self._written_within_s:
+            await self._publisher.written(self._written_within_s)
 
     def _count(self, tenant: str, decision: Decision, outcome: Outcome) -> None:
         self._inferences(tenant, decision.model, decision.cache_status.value, outcome.value).inc()

@@ -10,7 +10,7 @@ from infermesh.cli.kube_doctor.release import Release, is_ready
 from infermesh.cli.kube_doctor.resources import last_change
 
 _REVISION = re.compile(
-    r'^infermesh_resources_info\{[^}]*revision="([^"]*)"[^}]*\} 1(?:\.0)?$', re.MULTILINE
+    r'^infermesh_resources_revision\{[^}]*revision="([^"]*)"[^}]*\} 1(?:\.0)?$', re.MULTILINE
 )
 # A change reaches all replicas within seconds.
 _SPREADING = timedelta(seconds=30)

@@ -176,7 +176,7 @@ def healthy_mesh() -> FakeCluster:
     for component in ("router", "cache", "governance", "analytics", "redis", "vault", "envoy"):
         for number in range(2 if component == "router" else 1):
             name = pod(cluster, component, number)
-            revision = 'infermesh_resources_info{revision="abc123"} 1.0'
+            revision = 'infermesh_resources_revision{revision="abc123"} 1.0'
             cluster.pages[name, METRICS_PORT, "metrics"] = f"# HELP\n{revision}\n"
         _service(cluster, component)
     cluster.pages[f"{full('vault')}-0", VAULT_PORT, "v1/sys/health"] = (
