@@ -1,8 +1,8 @@
 """The part of the demo that shows the semantic cache: a support desk that learns.
 
 Its model is scripted (`tools.simulator`), so that it is known which answers are right; embedding,
-index and evidence are the product's own. Nothing is recorded beforehand: it begins young and refuses, and
-serves once its own evidence allows that.
+index and evidence are the product's own. Nothing is recorded beforehand: it begins young and
+refuses, and serves once its own evidence allows that.
 """
 
 import json
@@ -103,8 +103,8 @@ def semantic_cache(
         stream = questions(seed=2)
         wait_for(lambda: _is_learning(desk, next(stream)), "The embedding model was not loaded")
         console.print(
-            "     [dim]The policy permits 5 % wrong answers at 95 % confidence. Nothing is known yet,"
-            " so a model answers, and its answers are compared.[/]"
+            "     [dim]The policy permits 5 % wrong answers at 95 % confidence. Nothing is known"
+            " yet, so a model answers, and its answers are compared.[/]"
         )
         for _ in range(_MOST):
             question = next(stream)

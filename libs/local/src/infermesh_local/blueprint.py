@@ -1,5 +1,6 @@
 """The processes of the mesh: Redis, the embedded model, the services, Envoy."""
 
+import importlib.util
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from infermesh_envoy import descriptor_path, envoy_binary, parameters_from, rend
 
 from infermesh_local.config_file import (
     INTERNAL_TOKEN,
+    MILVUS,
     MODEL_API_KEY,
     OPERATOR_KEY,
     REDIS_PASSWORD,
@@ -23,7 +25,14 @@ from infermesh_local.errors import Incomplete
 from infermesh_local.layout import PRIVATE_FOLDER
 from infermesh_local.model_server import find_weights
 from infermesh_local.port_choice import LOOPBACK, PUBLIC
-from infermesh_local.processes import GrpcReady, HttpReady, ProcessSpec, RedisReady, RunContext
+from infermesh_local.processes import (
+    GrpcReady,
+    HttpReady,
+    ProcessSpec,
+    RedisReady,
+    RunContext,
+    TcpReady,
+)
 from infermesh_local.resource_files import write_resources
 from infermesh_local.secret_files import ensure_secret, new_api_key, new_password, write_private
 
@@ -48,6 +57,16 @@ def redis_binary() -> Path:
     return path
 
 
+def check_milvus() -> None:
+    """Whether Milvus Lite can be started.
+
+    Raises:
+        Incomplete: it is not installed.
+    """
+    if importlib.util.find_spec("milvus_lite") is None:
+        raise Incomplete("Milvus Lite", "Install the package milvus-lite.")
+
+
 def installed_envoy() -> Path:
     """The Envoy executable.
 
@@ -69,12 +88,14 @@ class MeshBlueprint:
     def port_names(self) -> Sequence[str]:
         """Every port between the processes."""
         metrics = [metrics_name(service) for service in SERVICES]
-        return ["redis", "model", *SERVICES, *metrics, _ENVOY_ADMIN]
+        return ["redis", MILVUS, "model", *SERVICES, *metrics, _ENVOY_ADMIN]
 
     def prepare(self, context: RunContext) -> None:
         """Writes secrets, settings, resources, and the configurations of Redis and Envoy."""
         # First of all that nothing is missing, so that nothing is written in vain.
         redis_binary(), installed_envoy(), find_weights()
+        if context.settings.milvus:
+            check_milvus()
         layout = context.layout
         password = ensure_secret(layout.secrets / REDIS_PASSWORD, new_password)
         ensure_secret(layout.secrets / INTERNAL_TOKEN, new_password)
@@ -87,9 +108,9 @@ class MeshBlueprint:
         write_resources(context)
 
     def stages(self, context: RunContext) -> Sequence[Sequence[ProcessSpec]]:
-        """Redis, then governance, then what needs both, then the router, then Envoy."""
+        """Stores, then governance, then what needs both, then the router, then Envoy."""
         return (
-            (_redis(context),),
+            (_redis(context), *([_milvus(context)] if context.settings.milvus else [])),
             (_service(context, "governance"),),
             (_model(context), _service(context, "cache"), _service(context, "analytics")),
             (_service(context, "router"),),
@@ -107,6 +128,13 @@ def _redis(context: RunContext) -> ProcessSpec:
         argv=(str(redis_binary()), str(_redis_config(context))),
         ready=RedisReady(context.ports["redis"], context.layout.secrets / REDIS_PASSWORD),
     )
+
+
+def _milvus(context: RunContext) -> ProcessSpec:
+    argv = [sys.executable, "-m", "milvus_lite", "server", "--host", LOOPBACK]
+    argv += ["--port", str(context.ports[MILVUS])]
+    argv += ["--data-dir", str(context.layout.data / MILVUS)]
+    return ProcessSpec(name=MILVUS, argv=tuple(argv), ready=TcpReady(context.ports[MILVUS]))
 
 
 def _redis_folder(context: RunContext) -> Path:

@@ -12,6 +12,10 @@ INTERNAL_TOKEN = "internal-token"
 REDIS_PASSWORD = "redis-password"
 MODEL_API_KEY = "model-api-key"
 """Names of files in the secrets folder."""
+MILVUS = "milvus"
+"""Name of the process, of its port and of its folder."""
+# Milvus Lite is slow to write, and slower while it starts: nothing waits for that.
+_MILVUS_TIMEOUTS_MS = {"timeout_ms": 80, "write_timeout_ms": 20_000}
 _HEADER = """\
 # Written anew by every `infermesh up`: changes made here are lost.
 # To change a setting of a service, set INFERMESH_<SERVICE>__<FIELD>, for example
@@ -55,4 +59,7 @@ def render_config(context: RunContext) -> str:
         values[service] = {"server": listening}
     values["governance"]["bootstrap_operator_key_file"] = str(layout.secrets / OPERATOR_KEY)
     values["analytics"]["database_url"] = f"sqlite:///{layout.data / 'analytics.db'}"
+    if context.settings.milvus:
+        milvus = {"uri": f"http://{address(context, MILVUS)}", "token_file": None}
+        values["cache"]["vectors"] = {"milvus": milvus | _MILVUS_TIMEOUTS_MS}
     return _HEADER + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -25,6 +25,13 @@ class HttpReady:
 
 
 @dataclass(frozen=True, slots=True)
+class TcpReady:
+    """Ready when it accepts connections."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class GrpcReady:
     """Ready when the standard health service reports SERVING.
 
@@ -37,7 +44,7 @@ class GrpcReady:
     service: str = "readiness"
 
 
-ReadyCheck = RedisReady | HttpReady | GrpcReady
+ReadyCheck = RedisReady | HttpReady | TcpReady | GrpcReady
 
 
 @dataclass(frozen=True, slots=True)

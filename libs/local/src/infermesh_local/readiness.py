@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from infermesh_local.port_choice import LOOPBACK
-from infermesh_local.processes import GrpcReady, HttpReady, ReadyCheck, RedisReady
+from infermesh_local.processes import GrpcReady, HttpReady, ReadyCheck, RedisReady, TcpReady
 
 _LONGEST_ANSWER_BYTES = 200
 
@@ -26,6 +26,8 @@ def fault(check: ReadyCheck, timeout_s: float) -> str | None:
             return _redis_fault(check, timeout_s)
         case HttpReady():
             return _http_fault(check, timeout_s)
+        case TcpReady():
+            return _tcp_fault(check, timeout_s)
         case GrpcReady():
             return _grpc_fault(check, timeout_s)
 
@@ -62,6 +64,14 @@ def _http_fault(check: HttpReady, timeout_s: float) -> str | None:
         return f"HTTP {error.code}"
     except (OSError, http.client.HTTPException) as error:
         return f"HTTP: {type(error).__name__}"
+
+
+def _tcp_fault(check: TcpReady, timeout_s: float) -> str | None:
+    try:
+        with socket.create_connection((LOOPBACK, check.port), timeout_s):
+            return None
+    except OSError as error:
+        return f"TCP: {type(error).__name__}"
 
 
 def _grpc_fault(check: GrpcReady, timeout_s: float) -> str | None:

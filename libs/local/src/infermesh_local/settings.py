@@ -31,6 +31,7 @@ class LocalSettings(BaseModel):
         drain_ms: how long a service reports NOT_SERVING before it refuses calls.
         stop_grace_ms: how long calls under way may then take.
         redis_max_memory_mib: beyond it Redis refuses writes.
+        milvus: whether Milvus Lite runs, in which the cache keeps stored questions.
         model_slots: requests the embedded model answers at once.
         model_slot_context_tokens: context of each of them.
         model_prompt_cache_mib: memory for prompts already evaluated.
@@ -54,6 +55,7 @@ class LocalSettings(BaseModel):
     drain_ms: int = Field(ge=0)
     stop_grace_ms: int = Field(ge=0)
     redis_max_memory_mib: int = Field(gt=0)
+    milvus: bool
     model_slots: int = Field(gt=0)
     model_slot_context_tokens: int = Field(gt=0)
     model_prompt_cache_mib: int = Field(ge=0)

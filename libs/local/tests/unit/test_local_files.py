@@ -2,12 +2,13 @@
 
 import configparser
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from infermesh_analytics.settings import AnalyticsSettings
-from infermesh_cache.settings import CacheSettings
+from infermesh_cache.settings import CacheSettings, MilvusSettings
 from infermesh_common.prices import PriceBook
 from infermesh_common.resources.resource_set import ResourceSet, build
 from infermesh_common.settings import CommonSettings, load_settings, read_secret
@@ -60,6 +61,23 @@ def test_every_service_accepts_its_settings(context: RunContext, service: str) -
     assert settings.resources_dir == context.layout.resources
     assert settings.redis.url == f"redis://127.0.0.1:{context.ports['redis']}/0"
     assert read_secret(settings.identity.internal_token_file)
+
+
+def test_milvus_runs_and_is_known_to_the_cache_when_it_is_wanted(context: RunContext) -> None:
+    def names(context: RunContext) -> list[str]:
+        stages = MeshBlueprint().stages(context)
+        return [process.name for stage in stages for process in stage]
+
+    def milvus(context: RunContext) -> MilvusSettings | None:
+        MeshBlueprint().prepare(context)
+        environment = MeshBlueprint().common_env(context)
+        return load_settings(CacheSettings, "cache", environment=environment).vectors.milvus
+
+    assert "milvus" not in names(context) and milvus(context) is None
+    wanted = replace(context, settings=context.settings.model_copy(update={"milvus": True}))
+    assert names(wanted)[:2] == ["redis", "milvus"]
+    found = milvus(wanted)
+    assert found is not None and found.uri == f"http://127.0.0.1:{context.ports['milvus']}"
 
 
 def test_listeners_of_all_services_differ(context: RunContext) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from infermesh_common.testing.servers import RedisServer
-from infermesh_local.processes import GrpcReady, HttpReady, RedisReady
+from infermesh_local.processes import GrpcReady, HttpReady, RedisReady, TcpReady
 from infermesh_local.readiness import fault
 from infermesh_local.rpc import SupervisorClient, Unreachable
 
@@ -79,3 +79,8 @@ def test_a_process_that_does_not_listen_is_not_ready(tmp_path: Path) -> None:
 def test_a_supervisor_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="getAllProcessInfo"):
         SupervisorClient(tmp_path / "no.sock").states()
+
+
+def test_a_port_is_ready_when_it_accepts_connections(silent: int) -> None:
+    assert fault(TcpReady(silent), 5.0) is None
+    assert fault(TcpReady(1), 5.0) == "TCP: ConnectionRefusedError"

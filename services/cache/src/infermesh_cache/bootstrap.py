@@ -90,7 +90,8 @@ async def bootstrap(
                     served_ttl_s=semantic.feedback_ttl_s,
                     complaints_per_hour=semantic.feedback_per_hour,
                 ),
-                parts or parts_builder(
+                parts
+                or parts_builder(
                     semantic, settings.vectors, settings.breaker, policies, kit.metrics
                 ),
                 kit.metrics,

@@ -1,5 +1,6 @@
 """Settings of the cache service."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -55,6 +56,63 @@ class SemanticSettings(Settings):
     embedding: EmbeddingSettings
 
 
+class MilvusSettings(Settings):
+    """How Milvus is reached.
+
+    Attributes:
+        uri: for example http://milvus:19530; https for TLS.
+        token_file: file of "user:password" or of an API key; None without authentication.
+        timeout_ms: of a search.
+        write_timeout_ms: of any other call.
+    """
+
+    uri: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
+    token_file: Path | None
+    timeout_ms: Positive
+    write_timeout_ms: Positive
+
+
+class VectorIndexSettings(Settings):
+    """Stored questions in this process."""
+
+    max_records: Positive
+    max_records_per_tenant: Positive
+    max_text_bytes: Positive
+    exact_below: Positive
+    max_queued: Positive
+    build_threads: Positive
+
+
+class VectorPaceSettings(Settings):
+    """How patient, how often; see `Pace` of the vector database."""
+
+    timeout_ms: Positive
+    poll_ms: Positive
+    overlap_ms: Positive
+    keep_ms: Positive
+    sweep_ms: Positive
+    queue: Positive
+    batch: Positive
+    flush_ms: Positive
+    longest_pause_ms: Positive
+    page_rows: Annotated[int, Field(gt=0, le=16_000)]
+
+
+class VectorSettings(Settings):
+    """Where stored questions are kept.
+
+    Attributes:
+        index: see `VectorIndexSettings`.
+        pace: see `VectorPaceSettings`.
+        milvus: None: nowhere but in this process; they end with it and other replicas do not see
+            them.
+    """
+
+    index: VectorIndexSettings
+    pace: VectorPaceSettings
+    milvus: MilvusSettings | None
+
+
 class CacheSettings(CommonSettings):
     """Everything the cache service needs to know."""
 
@@ -63,3 +121,4 @@ class CacheSettings(CommonSettings):
     entries: EntrySettings
     copies: CopySettings
     semantic: SemanticSettings
+    vectors: VectorSettings

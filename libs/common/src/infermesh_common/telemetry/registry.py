@@ -332,6 +332,41 @@ METRICS: dict[str, MetricSpec] = {
             "failed.",
             ("result",),
         ),
+        MetricSpec(
+            "infermesh_vector_records",
+            Kind.GAUGE,
+            "Stored questions in the index of this process.",
+        ),
+        MetricSpec(
+            "infermesh_vector_evictions_total",
+            Kind.COUNTER,
+            "Stored questions that left the index of a process because of a bound.",
+            ("tenant",),
+        ),
+        MetricSpec(
+            "infermesh_vector_queue",
+            Kind.GAUGE,
+            "Writes that wait for the vector store.",
+        ),
+        MetricSpec(
+            "infermesh_vector_writes_total",
+            Kind.COUNTER,
+            "Writes for the vector store, by result: written, dropped.",
+            ("result",),
+        ),
+        MetricSpec(
+            "infermesh_vector_loaded_total",
+            Kind.COUNTER,
+            "Stored questions read from the vector store, by why: warm_up, other_replica.",
+            ("why",),
+        ),
+        MetricSpec(
+            "infermesh_vector_lookups_total",
+            Kind.COUNTER,
+            "Lookups among stored questions, by what answered: index, index_and_store, index_only "
+            "(the store was wanted and did not answer).",
+            ("by",),
+        ),
     )
 }
 

@@ -1,0 +1,1 @@
+"""What a lookup in the cache's tiers costs, by how much is stored."""
