@@ -103,7 +103,7 @@ class Learning:
                 record = self._record(fingerprint, lesson, answer, identity, life_ms)
                 await parts.vectors.add(tenant, record)
                 tuner = await self._tuners.open(tenant, category, rules)
-                tuner.saw(record.vector, identity)
+                tuner.saw(record.entry_id, record.vector, identity)
         except InfermeshError as error:
             self._outcomes.labels(tenant, "not_learnt").inc()
             _log.info("lesson_not_learnt", tenant=tenant, reason=error.reason)
@@ -135,6 +135,7 @@ class Learning:
         if taught.drift:
             self._drifts.labels(tenant).inc()
         if taught.retire:
+            tuner.forget(lesson.proposed)
             await parts.vectors.remove(tenant, Removal(entry_id=lesson.proposed))
         self._tuners.fit_if_due(tuner)
         return decision.proposal.answer if same else identity

@@ -7,7 +7,7 @@ answers only; that bounds by how much all of them together can pass the bound.
 """
 
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +38,10 @@ _FORM = 1
 """Of the document; raised when an older replica could not read it."""
 _ATTEMPTS = 5
 _MOST_SEEN = 4096
-"""Entries from which the metric is learnt."""
+"""Entries from which the metric is learnt, the newest."""
+_FIRST_METRIC = 64
+_METRIC_GROWTH = 1.2
+"""The metric is learnt anew when there are so many times as many entries."""
 
 
 class SharedTuner:
@@ -49,7 +52,7 @@ class SharedTuner:
         tenant: whose tuner it is.
         category: of the requests.
         settings: what the tenant asks for.
-        origin: name of this replica.
+        origin: name of this replica, which no process had before.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class SharedTuner:
         self._told = Evidence.none()
         self._cursor = ""
         self._untold: list[Example] = []
-        self._seen: deque[tuple[Floats, str]] = deque(maxlen=_MOST_SEEN)
+        self._seen: OrderedDict[str, tuple[Floats, str]] = OrderedDict()
+        self._metric_at = _FIRST_METRIC
         self._fitted_at = 0
         self._bound: tuple[int, int, float] | None = None
 
@@ -138,28 +142,45 @@ class SharedTuner:
             _log.warning("semantic_drift", tenant=self.tenant, category=self.category)
         return lesson
 
-    def saw(self, vector: Floats, answer: str) -> None:
+    def saw(self, entry_id: str, vector: Floats, answer: str) -> None:
         """Takes an entry in, for the metric."""
-        self._seen.append((vector, answer))
+        self._seen[entry_id] = (vector, answer)
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
+
+    def forget(self, entry_id: str) -> None:
+        """An entry was retired."""
+        self._seen.pop(entry_id, None)
 
     def fit_due(self) -> bool:
         """Whether there are enough new outcomes for another model."""
         return self.tuner.examples.seen >= max(FEWEST_EXAMPLES, GROWTH * self._fitted_at)
 
+    def metric_due(self) -> bool:
+        """Whether there are enough new entries for another metric."""
+        return len(self._seen) >= self._metric_at
+
     def material(self) -> "FitMaterial":
-        """What a fit works on, safe for another thread."""
-        features, wrong = self.tuner.examples.arrays()
-        vectors = [vector for vector, _ in self._seen]
-        answers = [answer for _, answer in self._seen]
-        return FitMaterial(features, wrong, vectors, answers, self.tuner.examples.seen)
+        """What a fit of what is due works on, safe for another thread."""
+        outcomes, entries = None, None
+        if self.fit_due():
+            outcomes = (*self.tuner.examples.arrays(), self.tuner.examples.seen)
+        if self.metric_due():
+            entries = tuple(self._seen.values())
+        return FitMaterial(outcomes, entries)
 
     async def take_fit(self, fitted: "Fitted") -> None:
-        """Puts a fitted model into force, and keeps its metric for the next start."""
-        self.tuner.model = fitted.model
-        self._fitted_at = fitted.seen
+        """Puts what was fitted into force, and keeps the metric for the next start."""
+        if fitted.model is not None:
+            self.tuner.model = fitted.model
+            self._fitted_at = fitted.outcomes
+        if fitted.entries:
+            most = min(int(fitted.entries * _METRIC_GROWTH) + 1, _MOST_SEEN)
+            self._metric_at = most if fitted.entries < _MOST_SEEN else _MOST_SEEN + 1
         if fitted.metric is not None:
             self.metric = fitted.metric
-            document = orjson.dumps({"form": _FORM, "metric": fitted.metric.state()})
+            state = {"metric": fitted.metric.state(), "next": self._metric_at}
+            document = orjson.dumps({"form": _FORM, **state})
             await self._states.save_metric(self.tenant, self.category, document)
 
     async def sync(self) -> None:
@@ -189,7 +210,8 @@ class SharedTuner:
         if document is None:
             return
         try:
-            self.metric = AnswerMetric.restore(orjson.loads(document)["metric"])
+            kept = orjson.loads(document)
+            self.metric, self._metric_at = AnswerMetric.restore(kept["metric"]), int(kept["next"])
         except (BadState, KeyError, TypeError, ValueError) as error:
             _log.error("semantic_metric_unreadable", tenant=self.tenant, error=str(error))
 
@@ -201,12 +223,11 @@ class SharedTuner:
             except BaseException:
                 self._untold = telling + self._untold
                 raise
-        at_start = self._cursor == ""
         self._cursor, heard = await self._states.examples_after(
             self.tenant, self.category, self._cursor
         )
-        # What this replica told itself is known here, unless it has just started.
-        self._heard(heard if at_start else [e for e in heard if e.origin != self._origin])
+        # What it told itself it knows; a process that starts has another name than before.
+        self._heard([example for example in heard if example.origin != self._origin])
 
     def _heard(self, examples: Sequence[Example]) -> None:
         for example in examples:
@@ -275,14 +296,16 @@ class Fitted:
     """What came of a fit.
 
     Attributes:
-        model: of errors.
-        metric: None when too few entries share an answer.
-        seen: outcomes up to it.
+        model: of errors; None when it was not due.
+        outcomes: up to it.
+        metric: None when it was not due, or too few entries share an answer.
+        entries: that it was learnt from; 0 when it was not due.
     """
 
-    model: ErrorModel
+    model: ErrorModel | None
+    outcomes: int
     metric: AnswerMetric | None
-    seen: int
+    entries: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -290,21 +313,21 @@ class FitMaterial:
     """Copies of what a model and a metric are fitted to.
 
     Attributes:
-        features: of proposals, shape (examples, features).
-        wrong: 1 where they were, shape (examples,).
-        vectors: of entries.
-        answers: of the same entries.
-        seen: outcomes up to now.
+        outcomes: features of proposals, 1 where they were wrong, and how many outcomes there were
+            up to now; None: the model is not due.
+        entries: vectors, and answers; None: the metric is not due.
     """
 
-    features: Doubles
-    wrong: Doubles
-    vectors: Sequence[Floats]
-    answers: Sequence[str]
-    seen: int
+    outcomes: tuple[Doubles, Doubles, int] | None
+    entries: Sequence[tuple[Floats, str]] | None
 
     def fit(self) -> Fitted:
         """Model and metric; takes some tens of milliseconds."""
-        model = ErrorModel.fit(self.features, self.wrong)
-        metric = AnswerMetric.fit(np.stack(self.vectors), self.answers) if self.vectors else None
-        return Fitted(model, metric, self.seen)
+        model, metric, count = None, None, 0
+        if self.outcomes is not None:
+            features, wrong, count = self.outcomes
+            model = ErrorModel.fit(features, wrong)
+        if self.entries is not None:
+            vectors = np.stack([vector for vector, _ in self.entries])
+            metric = AnswerMetric.fit(vectors, [answer for _, answer in self.entries])
+        return Fitted(model, count, metric, len(self.entries or ()))

@@ -85,9 +85,9 @@ class TunerBook:
             await tuner.sync()
 
     def fit_if_due(self, tuner: SharedTuner) -> None:
-        """Begins a fit when there is enough that is new."""
+        """Begins a fit of model or metric when there is enough that is new."""
         key = (tuner.tenant, tuner.category)
-        if tuner.fit_due() and key not in self._fitting:
+        if (tuner.fit_due() or tuner.metric_due()) and key not in self._fitting:
             self._fitting.add(key)
             self._background.start(self._fit(key, tuner), "semantic-fit")
 
