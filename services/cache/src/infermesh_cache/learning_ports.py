@@ -164,7 +164,7 @@ class SharedState:
     document: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Example:
     """An outcome, for the error models of all replicas.
 
