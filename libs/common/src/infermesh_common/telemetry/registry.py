@@ -273,6 +273,13 @@ METRICS: dict[str, MetricSpec] = {
             "Looks at a secret that failed, by why.",
             ("source", "reason"),
         ),
+        MetricSpec(
+            "infermesh_embedding_texts_total",
+            Kind.COUNTER,
+            "Texts to embed, by what became of them: embedded, remembered, refused, late, invalid, "
+            "failed.",
+            ("result",),
+        ),
     )
 }
 

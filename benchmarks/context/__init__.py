@@ -1,0 +1,1 @@
+"""Whether turns that lean on their history are kept apart."""
