@@ -17,8 +17,9 @@ history it was asked after. Then
 `changed_wrongly_served_share` is the first figure over those turns only whose resolved form is
 another text for an embedding as well (cosine below `CHANGED`): "What is paleo?" was resolved to
 "What is paleo diet?", which is hardly another question. The context-blind key has the words of the
-turn only; `_bound` is `bind_every_history`. The rules are grammar, and were tried on questions of another set (QQP) as well; but what
-they failed on in the years of 2019 and 2020 was looked at, so that those years flatter them.
+turn only; `_bound` is `bind_every_history`. The rules are grammar, and were tried on questions of
+another set (QQP) as well; but what they failed on in 2019 and 2020 was looked at, so that those
+years flatter them.
 """
 
 import asyncio

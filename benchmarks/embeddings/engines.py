@@ -1,11 +1,31 @@
 """Embedding engines as the service builds them."""
 
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.processes import NotReady
+
 from infermesh_cache.adapters.outbound.embedding.minilm import FP32, INT8, MiniLmEncoder
+from infermesh_cache.adapters.outbound.embedding.remote import RemoteModel, RemoteVectors
 from infermesh_cache.adapters.outbound.embedding.static_vectors import StaticEncoder
 from infermesh_cache.adapters.outbound.embedding.threaded import ThreadedEncoder
 from infermesh_cache.application.embedding_engine import Batching, BatchingEmbeddingEngine
 from infermesh_cache.embedding_ports import TextEncoder
+from infermesh_common.resilience import Dependency
+from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
+from infermesh_common.testing.servers import free_port
+from infermesh_local.model_server import MODEL_NAME
+
+REMOTE_DIMENSION = 576
+REMOTE_CHARS = 1000
+REMOTE_KEY = "key-of-the-benchmark"
+STARTUP_S = 60
 
 LOCAL = ("minilm-int8", "minilm-fp32", "static")
 BATCHING = Batching(
@@ -19,12 +39,66 @@ BATCHING = Batching(
 )
 
 
-def local_engine(name: str, *, threads: int = 1) -> BatchingEmbeddingEngine:
-    """An engine that remembers nothing, in front of one of `LOCAL`."""
+def local_engine(
+    name: str, *, threads: int = 1, batching: Batching = BATCHING
+) -> BatchingEmbeddingEngine:
+    """An engine in front of one of `LOCAL`; unless told, it remembers nothing."""
     encoder: TextEncoder
     if name == "static":
         encoder = StaticEncoder()
     else:
         encoder = MiniLmEncoder(INT8 if name == "minilm-int8" else FP32, threads=threads)
     model = ThreadedEncoder(encoder, threads=1, reload_after_ms=1000)
-    return BatchingEmbeddingEngine(model, BATCHING, Metrics())
+    return BatchingEmbeddingEngine(model, batching, Metrics())
+
+
+async def remote_engine(port: int) -> BatchingEmbeddingEngine:
+    """An engine in front of the embedding service of `serving_model`."""
+    metrics = Metrics()
+    model = RemoteModel(
+        f"http://127.0.0.1:{port}/v1",
+        MODEL_NAME,
+        REMOTE_DIMENSION,
+        "1",
+        REMOTE_CHARS,
+        {"authorization": f"Bearer {REMOTE_KEY}"},
+    )
+    breaker = BreakerSettings(failure_threshold=5, open_ms=1000, max_concurrent=8)
+    guard = await Dependency.create("embedding", breaker, metrics)
+    vectors = RemoteVectors(model, guard, timeout_ms=120_000, connect_timeout_ms=5000)
+    return BatchingEmbeddingEngine(vectors, BATCHING, metrics)
+
+
+@contextmanager
+def serving_model(folder: Path) -> Iterator[tuple[int, int]]:
+    """Port and process id of a server with the embedded model, as local mode runs it.
+
+    Raises:
+        NotReady: it does not come up.
+    """
+    port = free_port()
+    (folder / "key").write_text(REMOTE_KEY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infermesh_local.model_server", "--port", str(port)]
+        + ["--api-key-file", str(folder / "key"), "--slots", "4", "--slot-context", "512"]
+        + ["--prompt-cache-mib", "0", "--stop-grace-s", "2"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + STARTUP_S
+        while not _is_healthy(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise NotReady("the embedded model's server did not come up")
+            time.sleep(0.1)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _is_healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False

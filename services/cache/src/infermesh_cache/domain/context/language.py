@@ -19,7 +19,7 @@ _MARGIN = 2
 # The commonest function words of each, without those that another of them or English has.
 _COMMON = {
     "de": "der die das und ist nicht ich wie ein eine einen mein meine kann für mit wird sind",
-    "es": "los las una qué cómo es por para mi puedo está con del cuál dónde que hacer tengo",
+    "es": "los las una qué cómo es por para mi puedo está con cuál dónde que hacer",
     "fr": "les une est je vous mon ma des comment puis pour avec dans pas quel quelle où faire",
     "it": "il gli una che come è sono mio mia posso per con della quale dove perché ho non",
     "nl": "het een ik niet hoe van mijn kan wat zijn voor met dat wordt naar waar welke je",
@@ -27,8 +27,8 @@ _COMMON = {
 }
 _WORDS = {language: frozenset(words.split()) for language, words in _COMMON.items()}
 _ENGLISH = frozenset(
-    "the of and to in is are was do does did how what when where why which who can i my you your it "
-    "for with on a an this that have has be not from at will would should".split()
+    "the of and to in is are was do does did how what when where why which who can i my you your "
+    "it for with on a an this that have has be not from at will would should".split()
 )
 _WORD = re.compile(r"[^\W\d_]+")
 

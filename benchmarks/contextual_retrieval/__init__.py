@@ -1,0 +1,1 @@
+"""Whether the passages that answer a question are found."""

@@ -1,0 +1,1 @@
+"""Libraries behind contextual retrieval; imported when an index is made."""

@@ -1,0 +1,1 @@
+"""Finding the passages of documents that answer a question. Pure: no model, no index."""
