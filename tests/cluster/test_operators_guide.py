@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -11,38 +10,12 @@ import pytest
 import yaml
 
 from tests.cluster.access import Cluster
+from tests.cluster.guide import commands, within
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.namespaces import objects_in
 from tests.cluster.settings import ROOT
 
 PAGE = ROOT / "docs" / "install.md"
-_COMMAND = re.compile(
-    r"^    ((?:kubectl|helm) (?:.*<<EOF\n(?:    .*\n)*?    EOF|.*))$", re.MULTILINE
-)
-# Definitions belong to all namespaces: deleting them would take other meshes' resources away.
-_NOT_DONE = "kubectl delete -f deploy/helm/infermesh/crds"
-
-
-def commands(page: str) -> list[str]:
-    """The commands of a page, with their here-documents."""
-    return [re.sub(r"^    ", "", found, flags=re.MULTILINE) for found in _COMMAND.findall(page)]
-
-
-def within(namespace: str, command: str) -> str:
-    """The command in another namespace than `infermesh`."""
-    named = r"(-n|--namespace|create namespace|label namespace) infermesh\b"
-    changed = re.sub(named, rf"\1 {namespace}", command)
-    return changed.replace(_NOT_DONE, f"{_NOT_DONE} --dry-run=server")
-
-
-def test_commands_are_found_with_their_documents() -> None:
-    found = commands(PAGE.read_text())
-    assert len(found) > 15
-    assert any(command.endswith("EOF") and "kind: Provider" in command for command in found)
-    assert within("x", "helm test infermesh --namespace infermesh") == (
-        "helm test infermesh --namespace x"
-    )
-    assert within("x", "kubectl -n infermesh get infermesh") == "kubectl -n x get infermesh"
 
 
 @pytest.fixture
