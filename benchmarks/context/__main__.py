@@ -108,7 +108,7 @@ def transplanted(measured: Measured, key: MakeKey) -> npt.NDArray[np.float64]:
         stored = key(turn, turn.history).context
         others = [other for other in measured.turns if other.topic != turn.topic and other.history]
         # A first turn was stored without a history and is asked after one.
-        for other in draw.sample(others, REPEATS):
+        for other in draw.choices(others, k=REPEATS):
             found[place] += key(turn, other.history).context == stored
     return found / REPEATS
 

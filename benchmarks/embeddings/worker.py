@@ -7,6 +7,7 @@ Prints one JSON object.
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import psutil
 
 from benchmarks.embeddings.engines import local_engine, remote_engine
-from benchmarks.embeddings.quality import Labelled, quality, read_sets
+from benchmarks.embeddings.quality import SEED, Labelled, quality, read_sets
 from infermesh_cache.application.embedding_engine import BatchingEmbeddingEngine
 
 SINGLE = 100
@@ -60,8 +61,9 @@ async def measure(name: str, sets: dict[str, Labelled], server: list[int]) -> di
     engine = await remote_engine(server[0]) if name == "remote" else local_engine(name)
     try:
         await engine.embed(["a first text loads the model"])
-        texts = [text for data in sets.values() for text in data.stored]
-        figures = await speed(engine, sorted(set(texts), key=hash))
+        texts = sorted({text for data in sets.values() for text in data.stored})
+        random.Random(SEED).shuffle(texts)
+        figures = await speed(engine, texts)
         for set_name, data in sets.items():
             for figure, value in (await quality(engine, data)).items():
                 figures[f"{set_name}_{figure}"] = value
