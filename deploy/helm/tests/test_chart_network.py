@@ -119,6 +119,21 @@ def test_addresses_of_external_stores_are_the_only_way_out(rendered: Render) -> 
     assert {api, redis, ("0.0.0.0/0", 443)} <= blocks("router")
 
 
+def test_milvus_is_reached_by_the_cache_alone_and_reaches_nobody(rendered: Render) -> None:
+    policies = _policies(rendered("milvus"))
+    assert _peers(policies["milvus"]["ingress"], "from") == {"cache": {19530}}
+    assert not policies["milvus"]["egress"]
+    callers = {
+        name for name, spec in policies.items() if "milvus" in _peers(spec.get("egress"), "to")
+    }
+    assert callers == {"cache"}
+    outside = _policies(rendered("milvus-external"))
+    block = {"to": [{"ipBlock": {"cidr": "10.20.2.0/24"}}]}
+    port = {"ports": [{"port": 19530, "protocol": "TCP"}]}
+    assert block | port in outside["cache"]["egress"]
+    assert block | port not in outside["router"]["egress"] and "milvus" not in outside
+
+
 def test_an_address_that_is_not_allowed_is_taken_out_of_those_that_are(rendered: Render) -> None:
     rules = _policies(rendered("production-external"))["router"]["egress"]
     blocks = [p["ipBlock"] for rule in rules for p in rule.get("to", []) if "ipBlock" in p]

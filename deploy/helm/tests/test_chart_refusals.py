@@ -23,6 +23,14 @@ DATABASE = "postgresql+psycopg://u@db/x"
             {"redis": {"enabled": False}, "externalRedis": {"url": "redis://u:secret@h"}},
             "externalRedis.url holds a password",
         ),
+        (
+            {"milvus": {"enabled": True}, "externalMilvus": {"uri": "http://other:19530"}},
+            "externalMilvus.uri is given: choose one",
+        ),
+        (
+            {"externalMilvus": {"existingSecret": {"name": "x"}}},
+            "externalMilvus.existingSecret needs externalMilvus.uri",
+        ),
         ({"externalDatabase": {"enabled": True}}, "needs either externalDatabase.url or"),
         (
             {

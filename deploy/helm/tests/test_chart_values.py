@@ -12,7 +12,7 @@ import yaml
 from tools import chart
 
 Json = Mapping[str, object]
-SUB_CHARTS = ("redis", "vault", "model")
+SUB_CHARTS = ("redis", "milvus", "vault", "model")
 COMPONENTS = ("router", "cache", "governance", "analytics", "envoy")
 SAMPLES = yaml.safe_load((Path(__file__).parent / "values_that_differ.yaml").read_text("utf-8"))
 DATABASE: Json = {"externalDatabase": {"enabled": True, "url": "postgresql+psycopg://u@h/d"}}
@@ -228,7 +228,7 @@ def test_every_default_is_known_to_the_schema_and_the_other_way_round(name: str)
     values = yaml.safe_load((folder / "values.yaml").read_text("utf-8"))
     schema = _schema(name)
     leaves = [path for path, _, _ in _leaves(schema, schema)]
-    handed = ("global.", "enabled") if name else ("redis", "model", "vault")
+    handed = ("global.", "enabled") if name else ("redis", "milvus", "model", "vault")
 
     for path in leaves:
         if path.startswith(handed):

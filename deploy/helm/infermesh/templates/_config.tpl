@@ -101,6 +101,23 @@ bootstrap_operator_key_file: /run/secrets/infermesh/operator-key
 {{- end -}}
 
 {{- define "infermesh.config.cache" -}}
+{{- with include "infermesh.milvusUri" . }}
+vectors:
+  milvus:
+    uri: {{ . | quote }}
+    token_file: {{ ternary "/run/secrets/infermesh/milvus-token" nil (ne $.Values.externalMilvus.existingSecret.name "") | toJson }}
+    timeout_ms: {{ int $.Values.externalMilvus.timeoutMs }}
+    write_timeout_ms: {{ int $.Values.externalMilvus.writeTimeoutMs }}
+{{- end }}
+{{- end -}}
+
+{{/* Where Milvus is; empty without one. */}}
+{{- define "infermesh.milvusUri" -}}
+{{- if .Values.milvus.enabled -}}
+http://{{ include "infermesh.fullname" . }}-milvus.{{ .Release.Namespace }}.svc:19530
+{{- else -}}
+{{- trimSuffix "/" .Values.externalMilvus.uri -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "infermesh.config.analytics" -}}

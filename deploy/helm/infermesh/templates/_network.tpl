@@ -23,6 +23,9 @@ envoy: [{{ ternary 8443 8080 (eq (include "infermesh.envoy.hasTls" .) "true") }}
 {{- if .Values.redis.enabled }}
 redis: [6379]
 {{- end }}
+{{- if .Values.milvus.enabled }}
+milvus: [19530]
+{{- end }}
 {{- if .Values.vault.enabled }}
 vault: [8200]
 {{- end }}
@@ -171,6 +174,14 @@ spec:
 {{- define "infermesh.egress.redis" -}}
 {{- $port := include "infermesh.urlPort" (dict "url" .Values.externalRedis.url "default" 6379) -}}
 {{- include "infermesh.egress.addresses" (dict "cidrs" .Values.externalRedis.cidrs "ports" (list $port)) -}}
+{{- end -}}
+
+{{- define "infermesh.egress.milvus" -}}
+{{- with .Values.externalMilvus.uri -}}
+{{- $default := ternary 443 80 (hasPrefix "https:" .) -}}
+{{- $port := include "infermesh.urlPort" (dict "url" . "default" $default) -}}
+{{- include "infermesh.egress.addresses" (dict "cidrs" $.Values.externalMilvus.cidrs "ports" (list $port)) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "infermesh.egress.database" -}}

@@ -62,6 +62,9 @@ redis-password: {{ include "infermesh.redisPassword" (dict "root" . "values" .Va
 {{- else if .Values.externalRedis.existingSecret.name }}
 redis-password: {{ include "infermesh.secretSource" (dict "given" .Values.externalRedis.existingSecret) }}
 {{- end }}
+{{- if .Values.externalMilvus.existingSecret.name }}
+milvus-token: {{ include "infermesh.secretSource" (dict "given" .Values.externalMilvus.existingSecret) }}
+{{- end }}
 {{- end -}}
 
 {{/* The API key of the trial's tenant. */}}

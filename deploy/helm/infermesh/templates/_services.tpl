@@ -14,9 +14,9 @@ router:
   credentials: providers
   calls: [cache, governance, redis, vault, model, providers, api-server, collector]
 cache:
-  secrets: [internal-token, redis-password]
+  secrets: [internal-token, redis-password, milvus-token]
   resources: true
-  calls: [governance, redis, api-server, collector]
+  calls: [governance, redis, milvus, api-server, collector]
 governance:
   secrets: [internal-token, operator-key, redis-password]
   resources: true

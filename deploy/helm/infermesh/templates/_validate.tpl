@@ -18,6 +18,13 @@
 {{- if regexMatch "^[a-z]+://[^/@]*:[^/@]+@" $redis.url -}}
 {{- $found = append $found "externalRedis.url holds a password: put it into a Secret that externalRedis.existingSecret names." -}}
 {{- end -}}
+{{- $milvus := .Values.externalMilvus -}}
+{{- if and .Values.milvus.enabled $milvus.uri -}}
+{{- $found = append $found "milvus.enabled is true and externalMilvus.uri is given: choose one." -}}
+{{- end -}}
+{{- if and $milvus.existingSecret.name (not $milvus.uri) -}}
+{{- $found = append $found "externalMilvus.existingSecret needs externalMilvus.uri: the bundled Milvus knows no users." -}}
+{{- end -}}
 {{- $database := .Values.externalDatabase -}}
 {{- $secret := $database.existingSecret -}}
 {{- if $database.enabled -}}
