@@ -52,7 +52,7 @@ def report(
             for part, inner in value.items():
                 table.add_row(f"{figure}.{part}", f"{inner:,.1f}")
         else:
-            table.add_row(figure, f"{value:,.2f}")
+            table.add_row(figure, f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4f}")
     Console().print(table)
     print(f"{method}\nData: {data}. {machine()}.")
     OUT.mkdir(parents=True, exist_ok=True)

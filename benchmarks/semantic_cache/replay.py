@@ -104,15 +104,15 @@ class Replay:
             self.run.passed_at.append(self.run.requests)
 
     def _propose(self, vector: Floats, wording: Wording) -> tuple[Proposal, int] | None:
-        alive = np.flatnonzero(self._alive)
-        stored = len(alive)
+        alive = self._alive[: len(self._answers)]
+        stored = int(alive.sum())
         if stored == 0:
             return None
-        similarities = (self._vectors @ vector)[alive]
+        every = np.where(alive, self._vectors[: len(alive)] @ vector, -np.inf)
         count = min(NEAREST, stored)
-        nearest = np.argpartition(-similarities, count - 1)[:count]
-        nearest = nearest[np.argsort(-similarities[nearest])]
-        similarities, nearest = similarities[nearest], alive[nearest]
+        nearest = np.argpartition(-every, count - 1)[:count]
+        nearest = nearest[np.argsort(-every[nearest])]
+        similarities = every[nearest].astype(np.float32)
         neighbours = Neighbours(
             vectors=self._vectors[nearest],
             similarities=similarities,

@@ -21,7 +21,11 @@ from benchmarks.semantic_cache.replay import Run
 Doubles = npt.NDArray[np.float64]
 _LEVELS: Doubles = np.linspace(0.0005, 0.3, 60)
 """Probabilities of error of the confidence band that are tried; the best of them holds."""
-_RIDGE = 1e-2
+_RIDGE = 1e-5
+"""Keeps the curve of outcomes that one similarity parts from being a step."""
+_CENTRE = 0.8
+_FEWEST = 6
+"""Outcomes, of which two are given, below which a question's answer is never served."""
 
 
 def ideal_hits(labels: Sequence[int]) -> int:
@@ -60,39 +64,54 @@ def _static(vectors: Floats, labels: Sequence[int], threshold: float) -> tuple[i
 
 
 class _Curve:
-    """Right or wrong by similarity, of one stored question."""
+    """Right or wrong by similarity, of one stored question.
+
+    What has no similarity at all is wrong and what is the same is right, from the start: without
+    that a curve of outcomes of one kind has no threshold.
+    """
 
     def __init__(self) -> None:
-        self._similarities: list[float] = []
-        self._right: list[bool] = []
+        self._similarities = [0.0, 1.0]
+        self._right = [False, True]
+        self._fitted: tuple[float, float, float] | None = None
 
     def add(self, similarity: float, right: bool) -> None:
         """Takes an outcome."""
         self._similarities.append(similarity)
         self._right.append(right)
+        self._fitted = None
 
     def asking(self, similarity: float, delta: float) -> float:
-        """Probability with which the model is asked."""
-        if not any(self._right) or all(self._right):
-            # Nothing bounds the threshold on one side.
+        """Probability with which the model is asked: the least t with t + (1 - t) p >= 1 - delta,
+        p being the least probability within the confidence band that the answer is right."""
+        if len(self._right) < _FEWEST:
             return 1.0
+        if self._fitted is None:
+            self._fitted = self._fit()
+        threshold, slope, deviation = self._fitted
+        if slope <= 0:
+            return 1.0
+        upper = threshold + norm.ppf(1 - _LEVELS) * deviation
+        right = (1 - _LEVELS) * expit(slope * (similarity - upper))
+        return float(np.clip((1 - delta / (1 - right)).min(), 0.0, 1.0))
+
+    def _fit(self) -> tuple[float, float, float]:
+        """Threshold, slope, and the threshold's standard deviation (delta method)."""
         x, y = np.array(self._similarities), np.array(self._right, float)
 
         def loss(parameters: Doubles) -> float:
-            odds = parameters[0] + parameters[1] * (x - 0.8)
+            odds = parameters[0] + parameters[1] * (x - _CENTRE)
             likelihood = np.logaddexp(0, odds) - y * odds
             return float(likelihood.sum() + 0.5 * _RIDGE * (parameters @ parameters))
 
-        fit = minimize(loss, np.array([0.0, 10.0]), method="BFGS")
-        offset, slope = fit.x
-        if slope <= 0:
-            return 1.0
-        threshold = 0.8 - offset / slope
+        offset, slope = minimize(loss, np.array([0.0, 10.0]), method="BFGS").x
+        chance = expit(offset + slope * (x - _CENTRE))
+        weights = chance * (1 - chance)
+        design = np.stack([np.ones_like(x), x - _CENTRE], axis=1)
+        information = design.T @ (design * weights[:, None]) + _RIDGE * np.eye(2)
         gradient = np.array([-1 / slope, offset / slope**2])
-        deviation = float(np.sqrt(max(gradient @ fit.hess_inv @ gradient, 0.0)))
-        upper = threshold + norm.ppf(1 - _LEVELS) * deviation
-        right = (1 - _LEVELS) * expit(slope * (similarity - upper))
-        return float(np.clip((1 - (1 - delta) / right).min(), 0.0, 1.0))
+        variance = float(gradient @ np.linalg.inv(information) @ gradient)
+        return _CENTRE - offset / slope, float(slope), variance**0.5
 
 
 def vcache(vectors: Floats, labels: Sequence[int], delta: float, seed: int) -> Run:
