@@ -3,154 +3,59 @@
 DATASET=<folder> takes one of the layout of banking77, clinc150 or qqp_gptcache; without it those
 three below INFERMESH_DATA. DELTA=0.01 is the share of all requests that may be answered wrongly,
 ORDERS=20 how often, REQUESTS=8000 how many, MODEL=minilm-int8 the embedding. No label of the future
-is used: a label is known when its question has gone to the model.
+is used: a label is known when its question has gone to the model. The first order goes through the
+running service as well, unless SERVICE=0.
 """
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.report import OUT, ROOT, Figure, report
-from benchmarks.semantic_cache import rivals
-from benchmarks.semantic_cache.embedding import MODELS, Floats, vectors_of
+from benchmarks.report import OUT, Figure, report
 from benchmarks.semantic_cache.gates import verdicts
-from benchmarks.semantic_cache.labelled import Labelled, NoSuchSet, read
+from benchmarks.semantic_cache.labelled import NoSuchSet
+from benchmarks.semantic_cache.orders import RIVAL_ORDERS, figures_of, points, run_order
 from benchmarks.semantic_cache.plot import draw
-from benchmarks.semantic_cache.replay import Run, replay
-from infermesh_cache.domain.semantic.wording import Wording
+from benchmarks.semantic_cache.service import Asked, through_the_mesh
+from benchmarks.semantic_cache.sets import Task, folders, load, tasks_of
 
-USUAL = ("banking77", "clinc150", "qqp_gptcache")
-_RIVAL_ORDERS = 3
-"""Orders in which the rivals are run: they vary little, and vCache's rule is slow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is run.
-
-    Attributes:
-        folder: of the set.
-        model: of the embedding.
-        delta: share of all requests that may be answered wrongly.
-        requests: of an order.
-    """
-
-    folder: Path
-    model: str
-    delta: float
-    requests: int
+_PRICE = {"input": "2.5", "output": "10"}
+_AT_ONCE = 2
+"""Requests under way in the order through the service."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What came of an order.
-
-    Attributes:
-        ours: by the objects of the service.
-        vcache: by its rule; None: not run.
-        static: most hits of a static threshold in hindsight; None: not run.
-        ideal: hits, had every label been known.
-    """
-
-    ours: Run
-    vcache: Run | None
-    static: int | None
-    ideal: int
-
-
-_loaded: dict[Path, tuple[Labelled, Floats, list[Wording]]] = {}
-
-
-def _load(task: Task) -> tuple[Labelled, Floats, list[Wording]]:
-    if task.folder not in _loaded:
-        found = read(task.folder)
-        vectors = vectors_of(task.model, found.texts)
-        _loaded[task.folder] = found, vectors, [Wording.of(text) for text in found.texts]
-    return _loaded[task.folder]
-
-
-def run_order(task: Task, seed: int) -> Order:
-    """One order of a set, by ours and, for some, by the rivals."""
-    found, vectors, wordings = _load(task)
-    stream = found.stream(seed, task.requests)
-    labels = [found.labels[position] for position in stream]
-    drawn = vectors[stream]
-    ours = replay(drawn, [wordings[p] for p in stream], labels, task.delta, seed + 1000)
-    ideal = rivals.ideal_hits(labels)
-    if seed >= _RIVAL_ORDERS:
-        return Order(ours, None, None, ideal)
-    static = rivals.best_static_hits(drawn, labels, task.delta)
-    return Order(ours, rivals.vcache(drawn, labels, task.delta, seed + 2000), static, ideal)
-
-
-def figures_of(orders: list[Order], delta: float) -> dict[str, float]:
-    """The figures of one set."""
-    ours = [order.ours for order in orders]
-    rival = [order.vcache for order in orders if order.vcache is not None]
-    static = [order.static for order in orders if order.static is not None]
-    requests = ours[0].requests
+def service_figures(task: Task) -> dict[str, float]:
+    """The first order through the running service."""
+    found, _, _ = load(task)
+    asked = [
+        Asked(found.texts[position], f"answer {found.labels[position]}")
+        for position in found.stream(0, task.requests)
+    ]
+    with tempfile.TemporaryDirectory() as state:
+        through = through_the_mesh(Path(state) / "mesh", asked, task.delta, _PRICE, _AT_ONCE)
     return {
-        "hit_rate": float(np.mean([run.hits / run.requests for run in ours])),
-        "error_over_all": float(np.mean([run.wrong / run.requests for run in ours])),
-        "orders_over_delta": float(np.mean([run.wrong > delta * run.requests for run in ours])),
-        "orders_ever_over_delta": float(np.mean([bool(run.passed_at) for run in ours])),
-        "explored_share": float(np.mean([run.explored / run.requests for run in ours])),
-        "ideal_hit_rate": float(np.mean([order.ideal for order in orders])) / requests,
-        "best_static_hit_rate": float(np.mean(static)) / requests,
-        "vcache_hit_rate": float(np.mean([run.hits / run.requests for run in rival])),
-        "vcache_error_over_all": float(np.mean([run.wrong / run.requests for run in rival])),
+        "service_hit_rate": through.share(lambda answer: answer.served),
+        "service_error_over_all": through.share(lambda answer: answer.wrong),
+        "service_error_bound_said": through.bound_said(),
+        "service_explored_share": through.share(lambda answer: answer.explored),
     }
-
-
-def _points(orders: list[Order], delta: float) -> dict[str, list[tuple[float, float]]]:
-    def of(run: Run) -> tuple[float, float]:
-        return run.wrong / run.requests, run.hits / run.requests
-
-    requests = orders[0].ours.requests
-    static = [order.static for order in orders if order.static is not None]
-    return {
-        "ours": [of(order.ours) for order in orders],
-        "best static threshold, in hindsight": [(delta, hits / requests) for hits in static],
-        "vCache's rule": [of(order.vcache) for order in orders if order.vcache is not None],
-        "ideal": [(0.0, orders[0].ideal / requests)],
-    }
-
-
-def folders(environment: Mapping[str, str]) -> list[Path]:
-    """The sets to run.
-
-    Raises:
-        NoSuchSet: there is none.
-    """
-    if named := environment.get("DATASET"):
-        wanted = [Path(named)]
-    else:
-        data = Path(environment.get("INFERMESH_DATA") or ROOT.parent / "shared" / "data")
-        wanted = [data / name for name in USUAL]
-    for folder in wanted:
-        if not folder.is_dir():
-            raise NoSuchSet(f"{folder} is not there: set DATASET to a folder, or INFERMESH_DATA")
-    return wanted
 
 
 def main(environment: Mapping[str, str]) -> int:
     """0: every gate met; 1: one was not; 2: there is nothing to run."""
-    delta, count = float(environment.get("DELTA", "0.01")), int(environment.get("ORDERS", "20"))
-    requests, model = int(environment.get("REQUESTS", "8000")), environment.get("MODEL", "")
-    model = model or next(iter(MODELS))
+    count = int(environment.get("ORDERS", "20"))
     try:
-        tasks = [Task(folder, model, delta, requests) for folder in folders(environment)]
+        tasks = tasks_of(environment, folders(environment))
         for task in tasks:
-            _load(task)
+            load(task)
     except (NoSuchSet, KeyError) as error:
         print(f"bench-semantic-cache: {error}", file=sys.stderr)
         return 2
+    delta, model, requests = tasks[0].delta, tasks[0].model, tasks[0].requests
     figures: dict[str, Figure] = {}
     lines: list[str] = []
     # Workers take over what is loaded.
@@ -160,12 +65,14 @@ def main(environment: Mapping[str, str]) -> int:
             orders = list(pool.map(run_order, [task] * count, range(count)))
             name = task.folder.name
             found = figures_of(orders, delta)
+            if environment.get("SERVICE", "1") != "0":
+                found |= service_figures(task)
             figures |= {f"{name}.{figure}": round(value, 4) for figure, value in found.items()}
             gates = verdicts(name, delta, found["hit_rate"], found["orders_over_delta"])
             lines += [f"{name}: {gate}" for gate in gates]
             picture = OUT / f"semantic_cache_{name}_{delta:g}.svg"
-            draw(picture, f"{name}, delta = {delta:g}", delta, _points(orders, delta))
-            print(f"{name}: {count} orders in {time.monotonic() - began:.0f} s, {picture.name}")
+            draw(picture, f"{name}, delta = {delta:g}", delta, points(orders, delta))
+            print(f"{name}: {time.monotonic() - began:.0f} s, {picture.name}")
     for line in lines:
         print(line)
     report(
@@ -173,7 +80,7 @@ def main(environment: Mapping[str, str]) -> int:
         figures,
         method=f"{count} random orders of {requests} requests; {model}; exact search; a question "
         "that goes to the model becomes an entry; rivals in the first "
-        f"{min(count, _RIVAL_ORDERS)} orders",
+        f"{min(count, RIVAL_ORDERS)} orders; the first order also through the running service",
         data=", ".join(task.folder.name for task in tasks),
         details={"gates": lines},
     )

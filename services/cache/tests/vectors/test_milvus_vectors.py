@@ -192,9 +192,9 @@ async def test_spaces_do_not_mix(
 
 
 async def test_replicas_that_open_at_once_agree_on_what_they_opened(
-    shared_milvus: MilvusLiteServer, new_store: NewStore
+    own_milvus: MilvusLiteServer, new_store: NewStore
 ) -> None:
-    stores = [await new_store(shared_milvus) for _ in range(3)]
+    stores = [await new_store(own_milvus) for _ in range(3)]
     await asyncio.gather(*(store.open() for store in stores))
     assert len({await store.open() for store in stores}) == 1
 

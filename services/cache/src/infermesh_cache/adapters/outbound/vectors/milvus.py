@@ -4,6 +4,7 @@ Works with Milvus 2.4 and later and with Milvus Lite's server, which keeps the c
 does not act on it and cannot say when an index is ready: hence `purge`, and `_indexed`.
 """
 
+import asyncio
 import logging
 import re
 import uuid
@@ -30,6 +31,8 @@ FAILURES = (MilvusException, grpc.RpcError, OSError)
 _RECONNECT = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
 _GRAPH = {"M": 16, "efConstruction": 128}
 _EXPANSION = 128
+_PAUSES_S = (0.2, 1.0)
+"""Between attempts to open."""
 # The deletion of a removal, and other small texts of rows.
 _TEXTS = ("pk", "entry_key", "context_key", "scope_key", "model_key")
 _NUMBERS = ("stamp_us", "create_us", "expire_us")
@@ -77,8 +80,23 @@ class MilvusVectors:
         return await self._guarded(self._open, self._write_timeout_ms)
 
     async def _open(self) -> str:
+        # What another replica is just making can be refused in ways of its own.
+        for pause_s in _PAUSES_S:
+            try:
+                return await self._prepared()
+            except MilvusException as error:
+                _log.info("milvus_not_ready", code=error.code)
+                await asyncio.sleep(pause_s)
+        return await self._prepared()
+
+    async def _prepared(self) -> str:
+        """Collection, index and identity are there; the identity."""
+        # Each step by itself: another replica may be between any two of them.
         if not await self._client.has_collection(self.collection, retry_times=0):
             await self._create()
+        if not await self._client.list_indexes(self.collection, retry_times=0):
+            await self._index()
+        await self._client.load_collection(self.collection, retry_times=0)
         expression = rows.of_tenant(rows.IDENTITY_TENANT, f"kind == {rows.IDENTITY}")
         found = await self._query(expression, ["body"], 1)
         if not found:
@@ -120,8 +138,6 @@ class MilvusVectors:
             # Another replica may have made it at the same time.
             if not await self._client.has_collection(self.collection, retry_times=0):
                 raise
-        await self._index()
-        await self._client.load_collection(self.collection, retry_times=0)
 
     async def _index(self) -> None:
         params = self._client.prepare_index_params()

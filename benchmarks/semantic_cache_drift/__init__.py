@@ -1,0 +1,1 @@
+"""What the semantic cache does when the world changes."""
