@@ -73,6 +73,8 @@ class TestAutoscaling:
             # The autoscaler has set the replicas: Helm is told that they are its own again.
             forcing = mesh.release.helm.forcing()
             await asyncio.to_thread(mesh.release.install, mesh.values, *forcing)
+            # It may have set them once more before it was gone.
+            await asyncio.to_thread(mesh.faults.scale, f"deployment/{name}", 2)
         failed = low.report.failed + high.report.failed
         record(autoscaling_failed_requests=failed)
         assert not failed, f"{low.report}; {high.report}"

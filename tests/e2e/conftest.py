@@ -20,7 +20,7 @@ from tests.e2e.running_mesh import RunningMesh
 from tests.e2e.threaded_upstream import ThreadedUpstream
 
 # Models for limits of the rate: a model rests after one.
-LIMITED = ("limited-whole", "limited-stream")
+LIMITED = ("limited-whole", "limited-stream", "limited-messages")
 
 
 @pytest.fixture(scope="session")

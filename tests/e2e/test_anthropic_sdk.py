@@ -158,11 +158,12 @@ def test_a_providers_rate_limit_is_one_and_passes(mesh, upstream, unique):
     upstream.handler = failing(429, {"message": "slow"}, retry_after="1")
     sdk = client(mesh)
     with pytest.raises(anthropic.RateLimitError) as caught:
-        ask(sdk, unique)
+        ask(sdk, unique, model="limited-messages")
     assert caught.value.response.headers["retry-after"] == "1"
     upstream.handler = None
     # The key rests meanwhile: the SDK's own retries wait for it.
-    assert ask(sdk.with_options(max_retries=5), unique).content[0].text == "Paris."
+    patient = sdk.with_options(max_retries=5)
+    assert ask(patient, unique, model="limited-messages").content[0].text == "Paris."
 
 
 def test_a_stream_that_breaks_raises_and_is_not_cached(mesh, upstream, unique):
