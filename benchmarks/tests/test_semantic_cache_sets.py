@@ -89,10 +89,10 @@ class TestRivals:
         assert best_static_hits(noise, rng.integers(50, size=200).tolist(), 0.0) <= 2
 
     def test_vcaches_rule_learns_what_is_apart_and_keeps_its_errors_few(self) -> None:
-        vectors, labels = clusters(1200, 4, noise=0.3)
-        run = vcache(vectors, labels, 0.02, seed=3)
+        vectors, labels = clusters(400, 2, noise=0.3)
+        run = vcache(vectors, labels, 0.05, seed=3)
         assert run.hits > 10
-        assert run.wrong <= 0.02 * run.requests
+        assert run.wrong <= 0.05 * run.requests
         assert run.hits + run.explored <= run.requests
 
     def test_vcaches_rule_serves_nothing_without_outcomes(self) -> None:
