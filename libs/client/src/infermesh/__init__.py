@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         UsageFilter,
         UsageRow,
     )
+    from infermesh.retrieval import ContextualChunk, Passage, RetrievalDocument
     from infermesh.settings import TlsOptions
     from infermesh.streams import AsyncInferStream, InferStream
 
@@ -73,6 +74,7 @@ _HOME = {
     "Candidate": "inference",
     "Client": "client",
     "ConflictError": "errors",
+    "ContextualChunk": "retrieval",
     "DeadlineExceededError": "errors",
     "Decision": "inference",
     "Dimension": "records",
@@ -89,9 +91,11 @@ _HOME = {
     "NotFoundError": "errors",
     "Outcome": "records",
     "Pager": "paging",
+    "Passage": "retrieval",
     "PermissionDeniedError": "errors",
     "RateLimitError": "errors",
     "RegisteredModel": "records",
+    "RetrievalDocument": "retrieval",
     "Role": "records",
     "SemanticCandidate": "records",
     "SemanticEvidence": "records",
@@ -121,6 +125,7 @@ __all__ = [
     "Candidate",
     "Client",
     "ConflictError",
+    "ContextualChunk",
     "DeadlineExceededError",
     "Decision",
     "Dimension",
@@ -137,9 +142,11 @@ __all__ = [
     "NotFoundError",
     "Outcome",
     "Pager",
+    "Passage",
     "PermissionDeniedError",
     "RateLimitError",
     "RegisteredModel",
+    "RetrievalDocument",
     "Role",
     "SemanticCandidate",
     "SemanticEvidence",

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from infermesh.analytics.v1 import ledger_pb2, ledger_pb2_grpc
-from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
+from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc, retrieval_pb2_grpc
 from infermesh.common.v1 import page_pb2
 from infermesh.governance.v1 import keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from infermesh.inference import JsonValue, Message
@@ -25,8 +25,9 @@ from infermesh.records import (
     UsageFilter,
     UsageRow,
 )
+from infermesh.retrieval import ContextualChunk, Passage, RetrievalDocument
 from infermesh.router.v1 import operations_pb2, operations_pb2_grpc
-from infermesh.wire import records, requests
+from infermesh.wire import records, requests, retrieval
 from infermesh.wire.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class AsyncOperations:
     @cached_property
     def _tenants(self) -> "tenants_pb2_grpc.TenantServiceAsyncStub":
         return tenants_pb2_grpc.TenantServiceStub(self._transport.channel)
+
+    @cached_property
+    def _retrieval(self) -> "retrieval_pb2_grpc.RetrievalServiceAsyncStub":
+        return retrieval_pb2_grpc.RetrievalServiceStub(self._transport.channel)
 
     @cached_property
     def _cache(self) -> "cache_pb2_grpc.CacheServiceAsyncStub":
@@ -246,6 +251,46 @@ class AsyncOperations:
         """
         request = requests.feedback_request(decision_id, right=right)
         return (await self._transport.call(self._cache.SendFeedback, request, timeout_s)).retired
+
+    async def contextualise_chunks(
+        self,
+        documents: Sequence[RetrievalDocument],
+        *,
+        embed: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[ContextualChunk]:
+        """The chunks of documents with the lines that each needs to be understood by itself, for
+        an index of one's own.
+
+        Args:
+            documents: in chunks.
+            embed: whether each chunk comes with its embedding.
+        """
+        request = retrieval.contextualise_request(documents, embed=embed)
+        call = self._retrieval.ContextualiseChunks
+        return retrieval.chunks(await self._transport.call(call, request, timeout_s))
+
+    async def rank_passages(
+        self,
+        documents: Sequence[RetrievalDocument],
+        queries: Sequence[str],
+        *,
+        top_k: int = 20,
+        timeout_s: float | None = None,
+    ) -> list[list[Passage]]:
+        """The passages of documents that answer each query best; nothing is stored.
+
+        Args:
+            documents: where to look.
+            queries: what to look for.
+            top_k: passages of each query.
+
+        Returns:
+            The passages of each query, best first.
+        """
+        request = retrieval.rank_request(documents, queries, top_k)
+        call = self._retrieval.RankPassages
+        return retrieval.passages(await self._transport.call(call, request, timeout_s))
 
     def _pager(
         self,

@@ -7,7 +7,7 @@ from typing import TypeVar
 import grpc
 
 from infermesh.analytics.v1 import ledger_pb2, ledger_pb2_grpc
-from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc
+from infermesh.cache.v1 import cache_pb2, cache_pb2_grpc, retrieval_pb2_grpc
 from infermesh.common.v1 import page_pb2
 from infermesh.governance.v1 import keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 from infermesh.inference import JsonValue, Message
@@ -26,8 +26,9 @@ from infermesh.records import (
     UsageFilter,
     UsageRow,
 )
+from infermesh.retrieval import ContextualChunk, Passage, RetrievalDocument
 from infermesh.router.v1 import operations_pb2, operations_pb2_grpc
-from infermesh.wire import records, requests
+from infermesh.wire import records, requests, retrieval
 from infermesh.wire.transport import Transport
 
 Request = TypeVar("Request")
@@ -54,6 +55,7 @@ class Operations:
         self._keys = keys_pb2_grpc.KeyServiceStub(channel)
         self._tenants = tenants_pb2_grpc.TenantServiceStub(channel)
         self._cache = cache_pb2_grpc.CacheServiceStub(channel)
+        self._retrieval = retrieval_pb2_grpc.RetrievalServiceStub(channel)
 
     def usage(
         self,
@@ -225,6 +227,46 @@ class Operations:
         """
         request = requests.feedback_request(decision_id, right=right)
         return self._transport.call(self._cache.SendFeedback, request, timeout_s).retired
+
+    def contextualise_chunks(
+        self,
+        documents: Sequence[RetrievalDocument],
+        *,
+        embed: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[ContextualChunk]:
+        """The chunks of documents with the lines that each needs to be understood by itself, for
+        an index of one's own.
+
+        Args:
+            documents: in chunks.
+            embed: whether each chunk comes with its embedding.
+        """
+        request = retrieval.contextualise_request(documents, embed=embed)
+        call = self._retrieval.ContextualiseChunks
+        return retrieval.chunks(self._transport.call(call, request, timeout_s))
+
+    def rank_passages(
+        self,
+        documents: Sequence[RetrievalDocument],
+        queries: Sequence[str],
+        *,
+        top_k: int = 20,
+        timeout_s: float | None = None,
+    ) -> list[list[Passage]]:
+        """The passages of documents that answer each query best; nothing is stored.
+
+        Args:
+            documents: where to look.
+            queries: what to look for.
+            top_k: passages of each query.
+
+        Returns:
+            The passages of each query, best first.
+        """
+        request = retrieval.rank_request(documents, queries, top_k)
+        call = self._retrieval.RankPassages
+        return retrieval.passages(self._transport.call(call, request, timeout_s))
 
     def _pager(
         self,

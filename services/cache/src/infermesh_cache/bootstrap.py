@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from infermesh.cache.v1 import cache_pb2_grpc
+from infermesh.cache.v1 import cache_pb2_grpc, retrieval_pb2_grpc
+from infermesh_cache.adapters.inbound import retrieval_servicer
 from infermesh_cache.adapters.inbound.servicer import ROLES, SERVICE, CacheServicer
 from infermesh_cache.adapters.outbound.change_log import RedisChangeLog
 from infermesh_cache.adapters.outbound.codec import EntryCodec
@@ -14,8 +15,9 @@ from infermesh_cache.adapters.outbound.resource_policies import ResourcePolicies
 from infermesh_cache.application.cache import Cache, LeaseMaker
 from infermesh_cache.application.flights import Flights
 from infermesh_cache.application.lazy_parts import Parts
+from infermesh_cache.application.retrieval import Retrieval
 from infermesh_cache.application.sweeper import Sweeper
-from infermesh_cache.semantic_parts import parts_builder
+from infermesh_cache.semantic_parts import parts_builder, retrieval_builder
 from infermesh_cache.semantic_tier import semantic_tier
 from infermesh_cache.settings import CacheSettings
 from infermesh_common.identity.directory import IdentityDirectory
@@ -97,9 +99,13 @@ async def bootstrap(
                 kit.metrics,
             )
             resources.subscribe(lambda _: tier.load_if_wanted(policies))
+            retrieval = Retrieval(
+                retrieval_builder(settings.retrieval, settings.breaker, kit.metrics),
+                memory_bytes=settings.retrieval.memory_bytes,
+            )
             sweeper = Sweeper(cache, policies, interval_ms=settings.entries.sweep_interval_ms)
             server = kit.server(
-                service_names=[SERVICE],
+                service_names=[SERVICE, retrieval_servicer.SERVICE],
                 checks={
                     "redis": entries.ping,
                     "identity": kit.identities_fresh,
@@ -117,6 +123,9 @@ async def bootstrap(
                 ),
                 server.grpc,
             )
+            retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(
+                retrieval_servicer.RetrievalServicer(retrieval, settings.retrieval), server.grpc
+            )
             kit.spawn(resources.watch(), "resources")
             kit.spawn(FlightAnnouncements(redis, flights).run(), "flight-announcements")
             kit.spawn(entries.run(), "uses")
@@ -126,6 +135,7 @@ async def bootstrap(
                 yield server
             finally:
                 await flights.close()
+                await retrieval.close()
                 await tier.close(settings.server.stop_grace_ms)
     finally:
         await redis.aclose()

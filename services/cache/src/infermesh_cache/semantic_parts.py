@@ -1,4 +1,4 @@
-"""Builds the heavy parts of the semantic tier: the embedding model, the index and its store.
+"""Builds the heavy parts: embedding models, the index of the semantic tier and its store.
 
 What they are made of is imported here and only when a tenant needs them: ONNX Runtime, usearch and
 pymilvus take tens of megabytes that a mesh without the tier does not pay for.
@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
+from infermesh_cache.application.contextual_retriever import ContextualRetriever
 from infermesh_cache.application.lazy_parts import Parts
 from infermesh_cache.application.reading import EmbeddingQuestionReader
+from infermesh_cache.application.retrieval import RetrievalParts
 from infermesh_cache.ports import Policies
 from infermesh_cache.semantic_ports import EmbeddingEngine
-from infermesh_cache.settings import SemanticSettings, VectorSettings
+from infermesh_cache.settings import RetrievalSettings, SemanticSettings, VectorSettings
 from infermesh_common.errors import InfermeshError, Unavailable
 from infermesh_common.settings import BreakerSettings, SettingsError
 from infermesh_common.telemetry.metrics import Metrics
@@ -80,6 +82,46 @@ async def _parts(
         # From here on they are ended by who uses them.
         close = stack.pop_all().aclose
     return Parts(reader, engine, database, run=database.run, close=close)
+
+
+def retrieval_builder(
+    settings: RetrievalSettings, breaker: BreakerSettings, metrics: Metrics
+) -> Callable[[], Awaitable[RetrievalParts]]:
+    """What makes the parts of contextual retrieval when it is called.
+
+    Args:
+        settings: of it.
+        breaker: of what is remote.
+        metrics: of the process.
+    """
+
+    async def build() -> RetrievalParts:
+        try:
+            return await _retrieval_parts(settings, breaker, metrics)
+        except ImportError as error:
+            raise Unavailable(
+                "SEMANTIC_LIBRARY_MISSING", f"The library {error.name} is not installed."
+            ) from error
+        except SettingsError as error:
+            raise Unavailable("SEMANTIC_SETTINGS_INVALID", str(error)) from error
+
+    return build
+
+
+async def _retrieval_parts(
+    settings: RetrievalSettings, breaker: BreakerSettings, metrics: Metrics
+) -> RetrievalParts:
+    from infermesh_cache.adapters.outbound.embedding.factory import create_embedding_engine
+    from infermesh_cache.adapters.outbound.retrieval.bm25 import Bm25Indexer
+
+    async with AsyncExitStack() as stack:
+        engine = await create_embedding_engine(settings.embedding, breaker, metrics)
+        stack.push_async_callback(engine.close)
+        await _load(engine)
+        executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="retrieval")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        retriever = ContextualRetriever(engine, Bm25Indexer(), executor)
+        return RetrievalParts(retriever, engine, stack.pop_all().aclose)
 
 
 async def _load(engine: EmbeddingEngine) -> None:

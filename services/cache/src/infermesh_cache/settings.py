@@ -56,6 +56,30 @@ class SemanticSettings(Settings):
     embedding: EmbeddingSettings
 
 
+class RetrievalSettings(Settings):
+    """Contextual retrieval for applications' own documents.
+
+    Attributes:
+        most_documents: of a request.
+        most_chunks: of all of them together.
+        most_chars: of all their texts together.
+        most_queries: of a request.
+        most_passages: of a query.
+        memory_bytes: of documents kept ready.
+        threads: that rank.
+        embedding: a model of its own, so that lookups do not wait for documents.
+    """
+
+    most_documents: Positive
+    most_chunks: Positive
+    most_chars: Positive
+    most_queries: Positive
+    most_passages: Positive
+    memory_bytes: Positive
+    threads: Positive
+    embedding: EmbeddingSettings
+
+
 class MilvusSettings(Settings):
     """How Milvus is reached.
 
@@ -122,3 +146,4 @@ class CacheSettings(CommonSettings):
     copies: CopySettings
     semantic: SemanticSettings
     vectors: VectorSettings
+    retrieval: RetrievalSettings

@@ -223,7 +223,6 @@ def test_every_turn_can_be_bound_to_its_history() -> None:
         {"messages": [{"role": "user", "content": "a"}], "tools": object()},
         {"messages": [{"role": "user", "content": "a"}], "stop": "\ud800"},
     ],
-    ids=str,
 )
 def test_what_is_not_a_users_question_has_no_key(body: dict[str, object]) -> None:
     key = ContextualEmbeddingEngine().key("acme", body, protocol="p", models=["m"], epoch=0)

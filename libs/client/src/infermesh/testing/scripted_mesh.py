@@ -15,11 +15,19 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from infermesh.analytics.v1 import ledger_pb2
-from infermesh.cache.v1 import cache_pb2
+from infermesh.cache.v1 import cache_pb2, retrieval_pb2
 from infermesh.governance.v1 import keys_pb2, tenants_pb2
 from infermesh.router.v1 import inference_pb2, operations_pb2
 
-_FILES = (inference_pb2, operations_pb2, ledger_pb2, cache_pb2, keys_pb2, tenants_pb2)
+_FILES = (
+    inference_pb2,
+    operations_pb2,
+    ledger_pb2,
+    cache_pb2,
+    retrieval_pb2,
+    keys_pb2,
+    tenants_pb2,
+)
 _DOMAIN = "infermesh.dev"
 _WORKERS = 16
 

@@ -159,7 +159,7 @@ class ContextualRetriever:
             for owner, chunk in enumerate(chunks)
             for window in windows(chunk.content)
         ]
-        vectors = await self._embedded([window for _, window in pieces])
+        vectors = await self.embedded([window for _, window in pieces])
         words, document_words = await self._off_loop(lambda: self._lexical(chunks, documents))
         return ContextualIndex(
             tuple(chunks),
@@ -193,7 +193,12 @@ class ContextualRetriever:
             found = await self._reread(self._reranker, query, found)
         return found[:limit]
 
-    async def _embedded(self, texts: Sequence[str]) -> Floats:
+    async def embedded(self, texts: Sequence[str]) -> Floats:
+        """Unit vectors of texts, some at a time; shape (texts, dimension).
+
+        Raises:
+            Unavailable: the embedding engine fails.
+        """
         step = self._options.texts_at_once
         parts = [np.empty((0, self._embeddings.space.dimension), np.float32)]
         for start in range(0, len(texts), step):
