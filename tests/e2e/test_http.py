@@ -115,3 +115,15 @@ def test_curl_streams(mesh, unique):
         timeout=30,
     )
     assert done.stdout.endswith(b"data: [DONE]\n\n")
+
+
+def test_passages_of_ones_own_documents_are_ranked(mesh):
+    documents = [{"id": "a", "title": "Coffee machine", "chunks": ["Rinse it.", "Descale it."]}]
+    body = {"documents": documents, "queries": ["How is it descaled?"], "top_k": 1}
+    for _ in range(100):
+        status, _, said = mesh.http("POST", "/v1/retrieval:rank", body)
+        # The model is loaded at the first call, which may take longer than a call may.
+        if status != 504:
+            break
+    assert status == 200, said
+    assert [passage["index"] for passage in said["results"][0]["passages"]] == [1]
