@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from typing import TypeVar
 
 from infermesh_cache.application.contextual_retriever import ContextualRetriever
 from infermesh_cache.application.lazy_parts import Parts
@@ -20,6 +21,7 @@ from infermesh_common.errors import InfermeshError, Unavailable
 from infermesh_common.settings import BreakerSettings, SettingsError
 from infermesh_common.telemetry.metrics import Metrics
 
+T = TypeVar("T")
 _READERS = 1
 _LONGEST_LOAD_S = 120.0
 
@@ -41,17 +43,7 @@ def parts_builder(
         metrics: of the process.
     """
 
-    async def build() -> Parts:
-        try:
-            return await _parts(settings, vectors, breaker, policies, metrics)
-        except ImportError as error:
-            raise Unavailable(
-                "SEMANTIC_LIBRARY_MISSING", f"The library {error.name} is not installed."
-            ) from error
-        except SettingsError as error:
-            raise Unavailable("SEMANTIC_SETTINGS_INVALID", str(error)) from error
-
-    return build
+    return _named(lambda: _parts(settings, vectors, breaker, policies, metrics))
 
 
 async def _parts(
@@ -95,17 +87,7 @@ def retrieval_builder(
         metrics: of the process.
     """
 
-    async def build() -> RetrievalParts:
-        try:
-            return await _retrieval_parts(settings, breaker, metrics)
-        except ImportError as error:
-            raise Unavailable(
-                "SEMANTIC_LIBRARY_MISSING", f"The library {error.name} is not installed."
-            ) from error
-        except SettingsError as error:
-            raise Unavailable("SEMANTIC_SETTINGS_INVALID", str(error)) from error
-
-    return build
+    return _named(lambda: _retrieval_parts(settings, breaker, metrics))
 
 
 async def _retrieval_parts(
@@ -122,6 +104,22 @@ async def _retrieval_parts(
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         retriever = ContextualRetriever(engine, Bm25Indexer(), executor)
         return RetrievalParts(retriever, engine, stack.pop_all().aclose)
+
+
+def _named(make: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """`make`, whose failures have names."""
+
+    async def build() -> T:
+        try:
+            return await make()
+        except ImportError as error:
+            raise Unavailable(
+                "SEMANTIC_LIBRARY_MISSING", f"The library {error.name} is not installed."
+            ) from error
+        except SettingsError as error:
+            raise Unavailable("SEMANTIC_SETTINGS_INVALID", str(error)) from error
+
+    return build
 
 
 async def _load(engine: EmbeddingEngine) -> None:
