@@ -19,6 +19,16 @@ from infermesh_common.testing.servers import RedisServer, eventually
 pytestmark = pytest.mark.timeout(300)
 DEADLINE_S = 60.0
 SEMANTIC = {"enabled": True, "delta": 0.05}
+# How fast this machine is today is not what this is about.
+PATIENT = {
+    "semantic": {
+        "lookup_timeout_ms": 10_000,
+        "share_interval_ms": 50,
+        "load_retry_ms": 1,
+        "embedding": {"batch": {"timeout_ms": 10_000}},
+    },
+    "vectors": {"pace": {"timeout_ms": 10_000}},
+}
 ODD = {
     "one byte": "?",
     "empty": "",
@@ -90,13 +100,12 @@ async def test_odd_requests_are_answered_and_harm_nothing(
 ) -> None:
     mesh.parts = None
     mesh.declare("acme", semantic=SEMANTIC)
-    replica = await mesh.start(redis_server)
+    replica = await mesh.start(redis_server, **PATIENT)
     asker = Asker(replica.channel, governance.issue("acme", Role.MEMBER))
     await loaded(asker)
     reasons = {name: await asker.teach(text, name) for name, text in ODD.items()}
     # What asks nothing is not compared; everything else is a question like any other.
-    # A busy machine may take longer over a megabyte than the stage has.
-    allowed = {"NOTHING_NEAR", "YOUNG", "NOT_COMPARABLE", "TIMEOUT", "UNAVAILABLE"}
+    allowed = {"NOTHING_NEAR", "YOUNG", "NOT_COMPARABLE"}
     assert set(reasons.values()) <= allowed, reasons
     assert reasons["empty"] == reasons["blank"] == "NOT_COMPARABLE"
     assert await asker.teach("Who wrote Hamlet?", "Shakespeare") in allowed
@@ -114,7 +123,7 @@ async def test_candidates_are_of_the_same_tenant_scope_and_context_alone(
     mesh.parts = None
     mesh.declare("acme", semantic={**SEMANTIC, "scope": "key"})
     mesh.declare("globex", semantic={**SEMANTIC, "scope": "tenant"})
-    replica = await mesh.start(redis_server)
+    replica = await mesh.start(redis_server, **PATIENT)
     askers = {
         (tenant, number): Asker(replica.channel, governance.issue(tenant, Role.MEMBER))
         for tenant in ("acme", "globex")
