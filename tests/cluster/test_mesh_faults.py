@@ -14,6 +14,10 @@ from tests.cluster.mesh import LATENCY_MS, MODEL, MeshOnCluster, ask
 from tests.cluster.polling import until
 
 _PER_SECOND = 10
+# Envoy breaks a tie of two idle routers by chance: of n requests their shares differ by 1/sqrt(n)
+# (one standard deviation) of themselves, so a tenth is four deviations only for 1,600.
+_SHARED_REQUESTS = 1600
+_SHARED_PER_SECOND = 30
 _STREAMS = 8
 # Streams of some ten seconds: enough to kill a router in the middle of them.
 SLOW_STREAMS = {
@@ -116,12 +120,12 @@ class TestFaults:
         try:
             async with mesh.async_client() as client:
                 send = through_openai(client, MODEL)
-                async with ConstantLoad(send, per_second=_PER_SECOND) as load:
+                async with ConstantLoad(send, per_second=_SHARED_PER_SECOND) as load:
                     await load.for_requests(20)
                     await asyncio.to_thread(mesh.faults.scale, name, 2)
                     await load.for_requests(100)
                     before = await asyncio.to_thread(self._served, mesh)
-                    await load.for_requests(300)
+                    await load.for_requests(_SHARED_REQUESTS)
                     after = await asyncio.to_thread(self._served, mesh)
         finally:
             await asyncio.to_thread(mesh.faults.scale, name, 2)
