@@ -84,15 +84,37 @@ class QuestionReader(Protocol):
 class AnswerComparer(Protocol):
     """Says whether two answers say the same."""
 
-    async def same(self, left: bytes, right: bytes) -> bool:
-        """Whether one could be served for the other. Both are bodies of a chat completion.
+    async def same(self, left: bytes, right: bytes, question: str) -> bool:
+        """Whether one could be served for the other.
+
+        Args:
+            left: body of a chat completion.
+            right: another one.
+            question: that both are answers to.
 
         Raises:
-            Unavailable: that cannot be found out now.
+            Unavailable: that cannot be found out now; likewise DeadlineExceeded.
         """
 
     def identity(self, body: bytes) -> str:
         """Names an answer: bodies of one identity are the same; others may be so too."""
+
+
+class AnswerJudge(Protocol):
+    """A model that reads two answers."""
+
+    async def same(self, question: str, left: str, right: str) -> bool:
+        """Whether both tell who asked the same.
+
+        Args:
+            question: that both are answers to.
+            left: what one answer says.
+            right: what the other says.
+
+        Raises:
+            Unavailable: it cannot be asked now.
+            DeadlineExceeded: likewise.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -55,6 +55,7 @@ async def _parts(
 ) -> Parts:
     # Their adapters, which are not on the path of anything else.
     from infermesh_cache.adapters.outbound.embedding.factory import create_embedding_engine
+    from infermesh_cache.adapters.outbound.judge import create_judge
     from infermesh_cache.adapters.outbound.vectors.opening import open_vector_database
 
     def quota(tenant: str) -> int:
@@ -68,12 +69,16 @@ async def _parts(
         database = await stack.enter_async_context(
             open_vector_database(vectors, breaker, engine.space, metrics, quota=quota)
         )
+        judge = None
+        if settings.judge is not None:
+            judge = await create_judge(settings.judge, breaker, metrics)
+            stack.push_async_callback(judge.close)
         executor = ThreadPoolExecutor(_READERS, thread_name_prefix="semantic-read")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         reader = EmbeddingQuestionReader(engine, executor)
         # From here on they are ended by who uses them.
         close = stack.pop_all().aclose
-    return Parts(reader, engine, database, run=database.run, close=close)
+    return Parts(reader, engine, database, judge, run=database.run, close=close)
 
 
 def retrieval_builder(

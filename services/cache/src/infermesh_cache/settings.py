@@ -41,6 +41,30 @@ class CopySettings(Settings):
     lease_ms: Positive
 
 
+class JudgeSettings(Settings):
+    """A model that compares answers where a policy says `comparison: judge`: of the mesh itself or
+    of any service with the OpenAI chat interface.
+
+    Attributes:
+        base_url: up to before `/chat/completions`.
+        model: name that the service knows it by.
+        api_key_file: holds the API key; None where none is wanted.
+        timeout_ms: longest time of a call.
+        connect_timeout_ms: of it for connecting.
+        max_chars: of question and answers together; longer ones are different unless they are
+            equal as normalised.
+        max_tokens: of a verdict.
+    """
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+[^\s@?#/]$")]
+    model: Annotated[str, Field(min_length=1)]
+    api_key_file: Path | None = None
+    timeout_ms: Positive = 30_000
+    connect_timeout_ms: Positive = 2_000
+    max_chars: Positive = 32_768
+    max_tokens: Positive = 64
+
+
 class SemanticSettings(Settings):
     """The semantic tier; whether a tenant uses it, its policy says."""
 
@@ -53,6 +77,7 @@ class SemanticSettings(Settings):
     most_lessons_under_way: Positive
     feedback_ttl_s: Positive
     feedback_per_hour: Positive
+    judge: JudgeSettings | None
     embedding: EmbeddingSettings
 
 

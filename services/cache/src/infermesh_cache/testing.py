@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from infermesh_cache.application.lazy_parts import Parts
-from infermesh_cache.learning_ports import Asked, Place, Question
+from infermesh_cache.learning_ports import AnswerJudge, Asked, Place, Question
 from infermesh_cache.semantic_ports import (
     EmbeddingSpace,
     Floats,
@@ -134,6 +134,7 @@ class FakeParts:
         self.engine = WordEngine()
         self.reader = LastTurnReader(self.engine)
         self.vectors = ListedVectors()
+        self.judge: AnswerJudge | None = None
         self.built = 0
         self.fault: InfermeshError | None = None
 
@@ -142,4 +143,4 @@ class FakeParts:
         self.built += 1
         if self.fault is not None:
             raise self.fault
-        return Parts(self.reader, self.engine, self.vectors)
+        return Parts(self.reader, self.engine, self.vectors, self.judge)

@@ -47,6 +47,7 @@ class Asker:
         self.stub = cache_pb2_grpc.CacheServiceStub(channel)
         self.metadata = metadata
         self.calls = 0
+        self.worded = False
         self.random = random.Random(7)
 
     def question(self, topic: int) -> str:
@@ -93,7 +94,8 @@ class Asker:
         text = f"{self.question(topic)} {self.random.getrandbits(64):x}"
         found = await self.lookup(text, decision_id=decision_id)
         if not found.HasField("hit"):
-            await self.answer(text, found, f"Answer {topic}.")
+            words = f" in words of its own: {self.random.getrandbits(64):x}" if self.worded else ""
+            await self.answer(text, found, f"Answer {topic}{words}.")
         return found
 
     async def explain(self, text: str) -> cache_pb2.ExplainLookupResponse:
@@ -112,11 +114,17 @@ SEMANTIC = {"enabled": True, "delta": 0.05, "auditRate": 0.05}
 
 
 async def taught(
-    mesh: Mesh, redis: RedisServer, governance: FakeGovernance, **semantic: object
+    mesh: Mesh,
+    redis: RedisServer,
+    governance: FakeGovernance,
+    *,
+    worded: bool = False,
+    **semantic: object,
 ) -> Asker:
     """Somebody whose questions the tier has learnt from until it served some."""
     mesh.declare("acme", semantic={**SEMANTIC, **semantic})
     asker = Asker((await mesh.start(redis)).channel, bearer(governance.issue("acme", Role.ADMIN)))
+    asker.worded = worded
     await loaded(asker)
     served = 0
     for _ in range(1500):
@@ -155,6 +163,41 @@ async def test_a_question_of_the_same_meaning_is_served_once_the_evidence_is_the
     assert 0 < match.error_bound <= match.delta == 0.05 and match.confidence == 0.95
     assert match.similarity > 0.5 and len(bytes.fromhex(match.entry)) == 32
     assert not found.semantic_token and found.WhichOneof("outcome") == "hit"
+
+
+class TopicJudge:
+    """Finds the same what is about one topic, however it is worded."""
+
+    async def same(self, question: str, left: str, right: str) -> bool:
+        return left.split()[1] == right.split()[1]
+
+
+async def test_answers_of_other_words_are_compared_by_a_model_where_the_policy_says_so(
+    mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance
+) -> None:
+    mesh.parts.judge = TopicJudge()
+    asker = await taught(
+        mesh, redis_server, governance, worded=True, comparison="judge", overlooked=0.1
+    )
+    topic, found = await hit(asker)
+    text = orjson.loads(found.hit.body)["choices"][0]["message"]["content"]
+    assert text.startswith(f"Answer {topic} ")
+
+
+async def test_without_its_judge_a_policy_learns_nothing_and_says_so(
+    mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance
+) -> None:
+    mesh.declare("acme", semantic={**SEMANTIC, "comparison": "judge", "overlooked": 0.1})
+    replica = await mesh.start(redis_server)
+    asker = Asker(replica.channel, bearer(governance.issue("acme", Role.MEMBER)))
+    await loaded(asker)
+    assert (await asker.ask(1)).WhichOneof("outcome") == "lease"
+
+    async def is_counted() -> bool:
+        labels = {"tenant": "acme", "result": "not_learnt"}
+        return await replica.metric("infermesh_semantic_outcomes_total", **labels) > 0
+
+    await eventually(is_counted, what="the lesson is counted as not learnt")
 
 
 async def test_a_young_tier_serves_nothing(

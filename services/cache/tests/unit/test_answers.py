@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from infermesh_cache.application.comparing import EmbeddingComparer, FormComparer, comparer_of
 from infermesh_cache.domain.answers import (
@@ -15,6 +16,7 @@ from infermesh_cache.domain.answers import (
     said,
 )
 from infermesh_cache.testing import WordEngine
+from infermesh_common.errors import FailedPrecondition
 
 
 def body(text: str | None = None, **message: object) -> bytes:
@@ -91,19 +93,19 @@ async def test_what_is_no_answer_is_like_nothing_else(broken: bytes) -> None:
     with pytest.raises(NotAnAnswer):
         said(broken)
     comparer = FormComparer(exact_form)
-    assert await comparer.same(broken, broken)
-    assert not await comparer.same(broken, body("x"))
+    assert await comparer.same(broken, broken, "q")
+    assert not await comparer.same(broken, body("x"), "q")
 
 
 async def test_embeddings_agree_when_words_and_numbers_do() -> None:
     comparer = EmbeddingComparer(WordEngine(), 0.9)
     long = "you can return the parcel within days of delivery for a full refund of the price"
-    assert await comparer.same(body(long), body(long + " paid"))
-    assert not await comparer.same(body(long), body("something else entirely"))
-    assert not await comparer.same(body(f"{long} 14"), body(f"{long} 30"))
-    assert await comparer.same(body("Yes."), body("yes"))
-    assert not await comparer.same(body(""), body("yes"))
-    assert not await comparer.same(b"{}", body("yes"))
+    assert await comparer.same(body(long), body(long + " paid"), "q")
+    assert not await comparer.same(body(long), body("something else entirely"), "q")
+    assert not await comparer.same(body(f"{long} 14"), body(f"{long} 30"), "q")
+    assert await comparer.same(body("Yes."), body("yes"), "q")
+    assert not await comparer.same(body(""), body("yes"), "q")
+    assert not await comparer.same(b"{}", body("yes"), "q")
     assert comparer.identity(body("Yes.")) == comparer.identity(body("yes"))
 
 
@@ -116,5 +118,19 @@ def test_a_policy_names_its_comparison() -> None:
         rules = rules_from(spec).semantic
         assert rules is not None
         expected = EmbeddingComparer if name == "embedding" else FormComparer
-        assert isinstance(comparer_of(rules, WordEngine()), expected)
+        assert isinstance(comparer_of(rules, WordEngine(), None), expected)
         assert rules.overlooked == (0.1 if name in ("numeric", "embedding") else 0.0)
+
+
+def test_a_judge_needs_its_measured_error_and_to_be_there() -> None:
+    from infermesh_cache.adapters.outbound.resource_policies import rules_from
+    from infermesh_common.resources.types import CachePolicySpec, SemanticSpec
+
+    with pytest.raises(ValidationError, match="judge needs overlooked"):
+        SemanticSpec(enabled=True, comparison="judge")
+    spec = SemanticSpec(enabled=True, comparison="judge", overlooked=0.07)
+    rules = rules_from(CachePolicySpec(semantic=spec)).semantic
+    assert rules is not None and rules.overlooked == 0.07
+    with pytest.raises(FailedPrecondition) as error:
+        comparer_of(rules, WordEngine(), None)
+    assert error.value.reason == "JUDGE_MISSING"

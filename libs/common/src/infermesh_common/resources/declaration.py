@@ -67,30 +67,36 @@ class Needed:
     """A field that may be left out, except where another one has a certain value.
 
     Attributes:
-        field: the text that is needed.
+        field: that is needed.
         where: the other field.
         value: of it.
+        text: the field is a text, and an empty one is none.
     """
 
     field: str
     where: str
     value: str
+    text: bool = True
 
     @property
     def message(self) -> str:
         """See `Rule`."""
-        return f"{self.value} needs a {to_camel(self.field)}"
+        return f"{self.value} needs {'a ' if self.text else ''}{to_camel(self.field)}"
 
     @property
     def cel(self) -> str:
         """See `Rule`."""
         where, field = to_camel(self.where), to_camel(self.field)
         unlike = f"!has(self.{where}) || self.{where} != '{self.value}'"
-        return f"{unlike} || (has(self.{field}) && self.{field} != '')"
+        given = f"(has(self.{field}) && self.{field} != '')" if self.text else f"has(self.{field})"
+        return f"{unlike} || {given}"
 
     def holds(self, part: BaseModel) -> bool:
         """See `Rule`."""
-        return getattr(part, self.where) != self.value or bool(getattr(part, self.field))
+        given = getattr(part, self.field)
+        return getattr(part, self.where) != self.value or (
+            bool(given) if self.text else given is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)

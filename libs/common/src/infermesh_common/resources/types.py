@@ -308,7 +308,7 @@ class RoutePolicySpec(Spec):
     hedge_after_ms: Milliseconds | None = None
 
 
-Comparison = Literal["exact", "normalised", "numeric", "json", "embedding"]
+Comparison = Literal["exact", "normalised", "numeric", "json", "embedding", "judge"]
 """How two answers are compared; see docs/semantic-cache.md."""
 Share = Annotated[float, Field(strict=True, ge=0.0001, le=0.9999)]
 _Seconds = Annotated[int, Field(strict=True, gt=0)]
@@ -341,9 +341,11 @@ class SemanticSpec(Spec):
             every key of the tenant ("tenant").
         comparison: how two answers of models are compared: "exact", "normalised" (case, white space
             and punctuation do not count), "numeric" (only the numbers count), "json" (as JSON
-            values), "embedding" (their embeddings agree).
+            values), "embedding" (their embeddings agree), "judge" (a model reads both; the cache's
+            settings say which).
         overlooked: upper limit of the share of wrong answers that the comparison takes for right;
-            the bound is computed with it. Absent: 0, and 0.1 for "numeric" and "embedding".
+            the bound is computed with it. Absent: 0, and 0.1 for "numeric" and "embedding"; "judge"
+            needs it, as measured.
         agreement: cosine from which "embedding" takes two answers for the same.
         penalty_usd: what a wrong answer costs, in dollars: served is only what is worth it. With 0
             the bound alone decides.
@@ -356,6 +358,9 @@ class SemanticSpec(Spec):
             bound of its own; all other tasks share one.
     """
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Needed("overlooked", where="comparison", value="judge", text=False),
+    )
     enabled: StrictBool = False
     delta: Share = 0.01
     confidence: Share = 0.95

@@ -288,6 +288,18 @@ METRICS: dict[str, MetricSpec] = {
             ("tenant", "result"),
         ),
         MetricSpec(
+            "infermesh_semantic_judge_verdicts_total",
+            Kind.COUNTER,
+            "Verdicts of the model that compares answers: same, different, none (no verdict).",
+            ("result",),
+        ),
+        MetricSpec(
+            "infermesh_semantic_judge_tokens_total",
+            Kind.COUNTER,
+            "Tokens that comparing answers by a model took, by direction: input, output.",
+            ("direction",),
+        ),
+        MetricSpec(
             "infermesh_semantic_feedback_total",
             Kind.COUNTER,
             "Feedback on answers of the semantic tier: right, wrong, refused.",

@@ -14,8 +14,9 @@ from infermesh_cache.domain.answers import (
     said,
 )
 from infermesh_cache.domain.semantic_policy import SemanticRules
-from infermesh_cache.learning_ports import AnswerComparer
+from infermesh_cache.learning_ports import AnswerComparer, AnswerJudge
 from infermesh_cache.semantic_ports import EmbeddingEngine
+from infermesh_common.errors import FailedPrecondition
 
 _FORMS: dict[str, Callable[[str], str]] = {
     "exact": exact_form,
@@ -35,7 +36,7 @@ class FormComparer:
     def __init__(self, form: Callable[[str], str]) -> None:
         self._form = form
 
-    async def same(self, left: bytes, right: bytes) -> bool:
+    async def same(self, left: bytes, right: bytes, question: str) -> bool:
         """See `AnswerComparer.same`."""
         return self.identity(left) == self.identity(right)
 
@@ -60,9 +61,9 @@ class EmbeddingComparer:
         self._agreement = agreement
         self._normalised = FormComparer(normalised_form)
 
-    async def same(self, left: bytes, right: bytes) -> bool:
+    async def same(self, left: bytes, right: bytes, question: str) -> bool:
         """See `AnswerComparer.same`."""
-        if await self._normalised.same(left, right):
+        if await self._normalised.same(left, right, question):
             return True
         try:
             texts = said(left), said(right)
@@ -78,16 +79,61 @@ class EmbeddingComparer:
         return self._normalised.identity(body)
 
 
+class JudgeComparer:
+    """Implements `AnswerComparer`: a model reads both, unless they are equal as normalised.
+
+    It is asked in both orders, for models prefer what they read first; one no is a no. Whatever is
+    not a clear yes makes the answers different: that costs hits, never errors.
+
+    Args:
+        judge: the model.
+    """
+
+    def __init__(self, judge: AnswerJudge) -> None:
+        self._judge = judge
+        self._normalised = FormComparer(normalised_form)
+
+    async def same(self, left: bytes, right: bytes, question: str) -> bool:
+        """See `AnswerComparer.same`."""
+        if await self._normalised.same(left, right, question):
+            return True
+        try:
+            one, other = said(left), said(right)
+        except NotAnAnswer:
+            return False
+        if not one or not other:
+            return False
+        return await self._judge.same(question, one, other) and await self._judge.same(
+            question, other, one
+        )
+
+    def identity(self, body: bytes) -> str:
+        """See `AnswerComparer.identity`."""
+        return self._normalised.identity(body)
+
+
 def _numbers(text: str) -> str:
     return numeric_form(text) if any(c.isdigit() for c in text) else ""
 
 
-def comparer_of(rules: SemanticRules, engine: EmbeddingEngine) -> AnswerComparer:
+def comparer_of(
+    rules: SemanticRules, engine: EmbeddingEngine, judge: AnswerJudge | None
+) -> AnswerComparer:
     """The comparison that a policy asks for.
 
     Args:
         rules: the policy.
         engine: for the comparison that needs one.
+        judge: likewise; None where the mesh has none.
+
+    Raises:
+        FailedPrecondition: JUDGE_MISSING.
     """
+    if rules.comparison == "judge":
+        if judge is None:
+            raise FailedPrecondition(
+                "JUDGE_MISSING", "The policy compares by a judge; the cache's settings name none."
+            )
+        return JudgeComparer(judge)
     form = _FORMS.get(rules.comparison)
     return FormComparer(form) if form else EmbeddingComparer(engine, rules.agreement)

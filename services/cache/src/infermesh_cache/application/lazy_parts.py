@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from infermesh_cache.learning_ports import QuestionReader
+from infermesh_cache.learning_ports import AnswerJudge, QuestionReader
 from infermesh_cache.semantic_ports import EmbeddingEngine, VectorDatabase
 from infermesh_common.background import BackgroundTasks, end_tasks
 from infermesh_common.errors import InfermeshError, Unavailable
@@ -28,6 +28,7 @@ class Parts:
         reader: of questions.
         engine: embeds.
         vectors: stored questions.
+        judge: compares answers where a policy asks for it; None: the mesh has none.
         run: what has to go on in the background while they are used; None: nothing.
         close: ends them; None: nothing has to be.
     """
@@ -35,6 +36,7 @@ class Parts:
     reader: QuestionReader
     engine: EmbeddingEngine
     vectors: VectorDatabase
+    judge: AnswerJudge | None = None
     run: Callable[[], Coroutine[None, None, None]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
 

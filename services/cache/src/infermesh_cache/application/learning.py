@@ -96,7 +96,7 @@ class Learning:
             if lesson is None or rules is None or parts is None:
                 return
             category = rules.category_of(lesson.category)
-            comparer = comparer_of(rules, parts.engine)
+            comparer = comparer_of(rules, parts.engine, parts.judge)
             identity = await self._outcome(tenant, lesson, answer, rules, category, parts, comparer)
             if ttl_ms > 0:
                 life_ms = min(ttl_ms, category.ttl_ms)
@@ -127,7 +127,7 @@ class Learning:
         if not same:
             proposed = await self._exact.entry(tenant, bytes.fromhex(lesson.proposed))
             same = proposed is not None and await comparer.same(
-                proposed.entry.answer.body, answer.body
+                proposed.entry.answer.body, answer.body, lesson.question.text
             )
         self._outcomes.labels(tenant, "right" if same else "wrong").inc()
         tuner = await self._tuners.open(tenant, category, rules)

@@ -1,24 +1,19 @@
 """Vectors from a service with the OpenAI embeddings interface, `POST <base>/embeddings`."""
 
-import asyncio
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 
+from infermesh_cache.adapters.outbound.json_service import JsonService
 from infermesh_cache.semantic_ports import EmbeddingSpace, Floats
-from infermesh_common.errors import Unavailable
+from infermesh_common.errors import InvalidArgument, Unavailable
 from infermesh_common.resilience import Dependency
 
-if TYPE_CHECKING:
-    import aiohttp
-
-_KEEP_ALIVE_S = 60
 _SHOWN_HEX = 12
 _BYTES_PER_NUMBER = 32
 """Longest text of a number in an answer, with what is between numbers."""
@@ -47,7 +42,7 @@ class RemoteModel:
 
 
 class RemoteVectors:
-    """Asks the service. Connections are made with the first text.
+    """Asks the service.
 
     Args:
         model: which and where.
@@ -65,10 +60,13 @@ class RemoteVectors:
         connect_timeout_ms: int,
     ) -> None:
         self._model = model
-        self._dependency = dependency
-        self._timeout_ms = timeout_ms
-        self._connect_timeout_s = connect_timeout_ms / 1000
-        self._session: aiohttp.ClientSession | None = None
+        self._service = JsonService(
+            model.base_url,
+            model.headers,
+            dependency,
+            timeout_ms=timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
         identity = f"{model.base_url}\n{model.model}\n{model.version}\n{model.max_chars}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:_SHOWN_HEX]
         self._space = EmbeddingSpace(f"{model.model}@{digest}", model.dimension)
@@ -80,82 +78,47 @@ class RemoteVectors:
 
     async def vectors(self, texts: Sequence[str]) -> Floats:
         """See `TextVectors.vectors`."""
-        import aiohttp
-
         # Services refuse an empty text.
         inputs = [text[: self._model.max_chars] or " " for text in texts]
         body = orjson.dumps(
             {"model": self._model.model, "input": inputs, "encoding_format": "float"}
         )
-        data = await self._dependency.call(
-            lambda: self._post(body, len(texts)),
-            timeout_ms=self._timeout_ms,
-            failures=(aiohttp.ClientError, OSError, asyncio.IncompleteReadError),
-        )
-        return _parsed(data, len(texts), self._model.dimension)
+        limit = _HEAD_BYTES + len(texts) * self._model.dimension * _BYTES_PER_NUMBER
+        try:
+            data = await self._service.post("/embeddings", body, most_bytes=limit)
+        except InvalidArgument as error:
+            raise Unavailable("EMBEDDING_SERVICE_REFUSED", error.message) from error
+        try:
+            return _parsed(data, len(texts), self._model.dimension)
+        except _Malformed as error:
+            raise self._service.malformed(str(error)) from error
 
     async def close(self) -> None:
         """Closes every connection."""
-        if self._session is not None:
-            await self._session.close()
-
-    async def _post(self, body: bytes, texts: int) -> bytes:
-        limit = _HEAD_BYTES + texts * self._model.dimension * _BYTES_PER_NUMBER
-        async with self._connected().post(
-            self._model.base_url + "/embeddings",
-            data=body,
-            headers={"content-type": "application/json", **self._model.headers},
-            allow_redirects=False,
-        ) as response:
-            if response.status != 200:
-                # Its text may hold the prompt.
-                raise Unavailable(
-                    "EMBEDDING_SERVICE_REFUSED",
-                    f"The embedding service answered with status {response.status}.",
-                )
-            pieces: list[bytes] = []
-            size = 0
-            async for piece in response.content.iter_any():
-                size += len(piece)
-                if size > limit:
-                    raise _malformed("is too large")
-                pieces.append(piece)
-            return b"".join(pieces)
-
-    def _connected(self) -> "aiohttp.ClientSession":
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        return self._session
+        await self._service.close()
 
 
-def _malformed(what: str) -> Unavailable:
-    return Unavailable("EMBEDDING_ANSWER_MALFORMED", f"The embedding service's answer {what}.")
+class _Malformed(Exception):
+    """An answer of another form; says what is wrong with it."""
 
 
 def _parsed(data: bytes, texts: int, dimension: int) -> Floats:
     """The vectors, by their index.
 
     Raises:
-        Unavailable: EMBEDDING_ANSWER_MALFORMED.
+        _Malformed: it holds others, or none.
     """
     try:
         # Not orjson: llama.cpp writes vectors of no number as NaN or null, and says so.
         rows = json.loads(data)["data"]
         vectors = np.full((texts, dimension), math.nan, np.float32)
         if len(rows) != texts or {row["index"] for row in rows} != set(range(texts)):
-            raise _malformed("holds another number of vectors")
+            raise _Malformed("holds another number of vectors")
         for row in rows:
             numbers = np.asarray(row["embedding"], dtype=np.float32)
             if numbers.shape != (dimension,):
-                raise _malformed(f"holds a vector that has not {dimension} numbers")
+                raise _Malformed(f"holds a vector that has not {dimension} numbers")
             vectors[row["index"]] = numbers
     except (ValueError, KeyError, TypeError) as error:
-        raise _malformed("is not of the form") from error
+        raise _Malformed("is not of the form") from error
     return vectors
