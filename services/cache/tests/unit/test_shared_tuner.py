@@ -235,3 +235,56 @@ async def test_the_metric_is_learnt_kept_and_found_again() -> None:
     assert other.shared.metric is not None
     assert np.array_equal(other.shared.metric.directions, one.shared.metric.directions)
     assert other.shared.metric_for(17).directions.shape == (17, 17)
+
+
+def category(name: str, *, seed: int, tenant: str = "acme") -> Replica:
+    replica = Replica(States(), name, seed=seed)
+    replica.shared = SharedTuner(States(), tenant, name, SETTINGS, origin=name)
+    return replica
+
+
+async def test_a_young_category_starts_from_what_another_one_of_the_tenant_has_learnt() -> None:
+    old, young, alone = (category(name, seed=5) for name in ("old", "young", "alone"))
+    young.random.seed(6)
+    alone.random.seed(6)
+    await old.requests(1000)
+    young.shared.learn_from([old.shared])
+    first = [await replica.requests(130) for replica in (young, alone)]
+    assert young.shared.tuner.model is not None and alone.shared.tuner.model is None
+    assert first[0] > first[1] == 0
+    assert young.shared.error_bound() <= SETTINGS.delta
+
+
+async def test_nobody_learns_from_another_tenant_or_from_who_knows_less() -> None:
+    old = category("old", seed=5)
+    await old.requests(1000)
+    stranger = category("general", seed=6, tenant="globex")
+    stranger.shared.learn_from([old.shared])
+    assert stranger.shared.tuner.pooled is None
+    young = category("young", seed=6)
+    young.shared.learn_from([old.shared])
+    assert young.shared.tuner.pooled is old.shared.tuner.model
+    old.shared.learn_from([young.shared])
+    assert old.shared.tuner.pooled is None
+    young.shared.change(TunerSettings(delta=0.1))
+    assert young.shared.tuner.pooled is old.shared.tuner.model
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_category_unlike_the_one_it_starts_from_keeps_its_bound(seed: int) -> None:
+    old, young = category("old", seed=5), category("young", seed=seed)
+    await old.requests(1000)
+    young.shared.learn_from([old.shared])
+    errors = 0
+    for number in range(1, 1201):
+        proposal, wrong = young.proposal()
+        # What speaks for an answer there speaks against it here.
+        proposal = Proposal("a", 0, 0.9, 2 - proposal.features)
+        decision = young.shared.tuner.decide(proposal, young.random.random())
+        if decision.verdict is Verdict.SERVE:
+            errors += wrong
+        else:
+            young.shared.learn(decision, wrong)
+        if young.shared.fit_due():
+            await young.shared.take_fit(young.shared.material().fit())
+        assert errors <= SETTINGS.delta * number, f"seed {seed}, request {number}"

@@ -218,6 +218,23 @@ async def test_a_tenant_over_its_quota_loses_what_was_used_least_recently(
     assert evicted == 1 and metrics.sample("infermesh_vector_records") == 11
 
 
+async def test_of_old_questions_those_go_first_whose_answer_others_hold(
+    new_hot: NewHot, make: "Maker"
+) -> None:
+    hot = new_hot(quota=10)
+    # From least to most recently used; "b" is alone, and "c" of another context.
+    answers = [*"baaac", *(f"{number}" for number in range(5))]
+    for number, answer in enumerate(answers):
+        context = "c1" if number == 4 else "c0"
+        record = make.record(number, answer=answer, create_us=number + 1, context=context)
+        await hot.put("acme", Stamped(record, 1))
+    ids = [make.record(number).entry_id for number in range(10)]
+    for new, gone in ((10, 1), (11, 2), (12, 0)):
+        await hot.put("acme", Stamped(make.record(new, create_us=100 + new), 1))
+        assert ids[gone] not in await hot.holds("acme", ids)
+    assert len(await hot.holds("acme", ids)) == 7
+
+
 async def test_at_the_bound_of_all_tenants_the_largest_one_gives_way(
     new_hot: NewHot, make: "Maker"
 ) -> None:

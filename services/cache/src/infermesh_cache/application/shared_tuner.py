@@ -8,7 +8,7 @@ answers only; that bounds by how much all of them together can pass the bound.
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from infermesh_cache.domain.semantic.examples import Examples
 from infermesh_cache.domain.semantic.metric import AnswerMetric
 from infermesh_cache.domain.semantic.packing import BadState
 from infermesh_cache.domain.semantic.tuner import (
-    FEWEST_EXAMPLES,
     GROWTH,
     AdaptiveThresholdTuner,
     Lesson,
@@ -87,8 +86,21 @@ class SharedTuner:
     def change(self, settings: TunerSettings) -> None:
         """Takes other settings over; what was learnt stays."""
         if settings != self.tuner.settings:
+            pooled = self.tuner.pooled
             self.tuner = AdaptiveThresholdTuner.restore(self.tuner.state(), settings)
-            self._bound = None
+            self.tuner.pooled, self._bound = pooled, None
+
+    def learn_from(self, others: Iterable["SharedTuner"]) -> None:
+        """Takes for a start the model of whoever has seen most, if that is more than this one.
+
+        Args:
+            others: tuners of the same tenant.
+        """
+        models = [other.tuner.model for other in others if other.tenant == self.tenant]
+        known = [model for model in models if model is not None]
+        best = max(known, key=lambda model: model.examples, default=None)
+        seen = len(self.tuner.examples)
+        self.tuner.pooled = best if best is not None and best.examples > seen else None
 
     @property
     def unshared(self) -> int:
@@ -154,7 +166,7 @@ class SharedTuner:
 
     def fit_due(self) -> bool:
         """Whether there are enough new outcomes for another model."""
-        return self.tuner.examples.seen >= max(FEWEST_EXAMPLES, GROWTH * self._fitted_at)
+        return self.tuner.examples.seen >= max(self.tuner.fewest_examples, GROWTH * self._fitted_at)
 
     def metric_due(self) -> bool:
         """Whether there are enough new entries for another metric."""
@@ -167,7 +179,7 @@ class SharedTuner:
             outcomes = (*self.tuner.examples.arrays(), self.tuner.examples.seen)
         if self.metric_due():
             entries = tuple(self._seen.values())
-        return FitMaterial(outcomes, entries)
+        return FitMaterial(outcomes, self.tuner.pooled, entries)
 
     async def take_fit(self, fitted: "Fitted") -> None:
         """Puts what was fitted into force, and keeps the metric for the next start."""
@@ -277,7 +289,7 @@ class SharedTuner:
     def _adopt(self, other: AdaptiveThresholdTuner, seen: int) -> None:
         """Begins where another replica, or this one before a restart, has come to."""
         own, examples = self.tuner.certificate.evidence, self.tuner.examples
-        other.examples = examples
+        other.examples, other.pooled = examples, self.tuner.pooled
         examples.seen = max(examples.seen, seen)
         first = self._version == 0 and own.regime == other.certificate.evidence.regime
         self.tuner = other
@@ -315,10 +327,12 @@ class FitMaterial:
     Attributes:
         outcomes: features of proposals, 1 where they were wrong, and how many outcomes there were
             up to now; None: the model is not due.
+        prior: model that the new one starts from; None: from nothing.
         entries: vectors, and answers; None: the metric is not due.
     """
 
     outcomes: tuple[Doubles, Doubles, int] | None
+    prior: ErrorModel | None
     entries: Sequence[tuple[Floats, str]] | None
 
     def fit(self) -> Fitted:
@@ -326,7 +340,7 @@ class FitMaterial:
         model, metric, count = None, None, 0
         if self.outcomes is not None:
             features, wrong, count = self.outcomes
-            model = ErrorModel.fit(features, wrong)
+            model = ErrorModel.fit(features, wrong, self.prior)
         if self.entries is not None:
             vectors = np.stack([vector for vector, _ in self.entries])
             metric = AnswerMetric.fit(vectors, [answer for _, answer in self.entries])

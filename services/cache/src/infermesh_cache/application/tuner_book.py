@@ -87,6 +87,7 @@ class TunerBook:
     def fit_if_due(self, tuner: SharedTuner) -> None:
         """Begins a fit of model or metric when there is enough that is new."""
         key = (tuner.tenant, tuner.category)
+        tuner.learn_from(other for other in self._tuners.values() if other is not tuner)
         if (tuner.fit_due() or tuner.metric_due()) and key not in self._fitting:
             self._fitting.add(key)
             self._background.start(self._fit(key, tuner), "semantic-fit")

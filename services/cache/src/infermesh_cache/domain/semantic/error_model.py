@@ -54,8 +54,8 @@ class ErrorModel:
         Args:
             features: shape (examples, features).
             wrong: 1 where the proposed answer was wrong, else 0; shape (examples,).
-            prior: fitted on others' examples (the pool of all tenants); the weights are drawn
-                towards its weights instead of towards 0.
+            prior: fitted on others' examples; the weights are drawn towards its weights instead of
+                towards 0.
         """
         if prior is None:
             centre, scale = features.mean(axis=0), features.std(axis=0)

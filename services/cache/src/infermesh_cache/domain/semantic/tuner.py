@@ -19,6 +19,8 @@ from infermesh_cache.domain.semantic.similarity import Proposal
 
 FEWEST_EXAMPLES = 150
 """Outcomes before the first model: five for each feature."""
+FEWEST_POOLED_EXAMPLES = 50
+"""The same where another category of the tenant has a model, from which this one starts."""
 GROWTH = 1.1
 """The model is fitted anew when there are so many times as many outcomes."""
 SUSPICIOUS_AUDIT_RATE = 0.5
@@ -94,10 +96,17 @@ class AdaptiveThresholdTuner:
 
     Args:
         settings: what the tenant asks for.
-        pooled: model of all tenants together, from which this one's starts.
+
+    Attributes:
+        settings: as given.
+        certificate: of the errors.
+        examples: outcomes.
+        model: None while there are too few of them.
+        pooled: model of another category of the tenant, from which this one's starts; None: there
+            is none. Never of another tenant.
     """
 
-    def __init__(self, settings: TunerSettings, pooled: ErrorModel | None = None) -> None:
+    def __init__(self, settings: TunerSettings) -> None:
         self.settings = settings
         self.certificate = ErrorCertificate(
             Evidence.none(),
@@ -107,7 +116,7 @@ class AdaptiveThresholdTuner:
         )
         self.examples = Examples()
         self.model: ErrorModel | None = None
-        self._pooled = pooled
+        self.pooled: ErrorModel | None = None
         self._price = ErrorPrice()
         self._alarm = DriftAlarm()
         self._audits = 0
@@ -217,14 +226,19 @@ class AdaptiveThresholdTuner:
         self._price, self._alarm, self._episode = ErrorPrice(), DriftAlarm(), _Episode()
         self._audits = self._fitted_at = 0
 
+    @property
+    def fewest_examples(self) -> int:
+        """Outcomes before the first model."""
+        return FEWEST_EXAMPLES if self.pooled is None else FEWEST_POOLED_EXAMPLES
+
     def fit_due(self) -> bool:
         """Whether there are enough new outcomes for another model."""
-        return self.examples.seen >= max(FEWEST_EXAMPLES, GROWTH * self._fitted_at)
+        return self.examples.seen >= max(self.fewest_examples, GROWTH * self._fitted_at)
 
     def fit(self) -> None:
         """Fits the model to the outcomes known; takes some tens of milliseconds."""
         features, wrong = self.examples.arrays()
-        self.model = ErrorModel.fit(features, wrong, self._pooled)
+        self.model = ErrorModel.fit(features, wrong, self.pooled)
         self._fitted_at = self.examples.seen
 
     def state(self) -> dict[str, object]:
@@ -242,17 +256,14 @@ class AdaptiveThresholdTuner:
 
     @classmethod
     def restore(
-        cls,
-        state: Mapping[str, object],
-        settings: TunerSettings,
-        pooled: ErrorModel | None = None,
+        cls, state: Mapping[str, object], settings: TunerSettings
     ) -> "AdaptiveThresholdTuner":
         """The tuner whose `state` that is.
 
         Raises:
             BadState: it is of another form.
         """
-        tuner = cls(settings, pooled)
+        tuner = cls(settings)
         tuner.certificate = ErrorCertificate.restore(
             _part(state, "certificate"),
             delta=settings.delta,

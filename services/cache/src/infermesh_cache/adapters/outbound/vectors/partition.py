@@ -95,6 +95,10 @@ class Partition:
         """Name of the record in a row."""
         return self._ids[row]
 
+    def answer(self, row: int) -> str:
+        """Identity of the answer of the record in a row."""
+        return str(json.loads(self._texts[row].decode(*_UTF8))[0])
+
     def record(self, row: int) -> VectorRecord:
         """The record in a row."""
         answer, text, model, *tags = json.loads(self._texts[row].decode(*_UTF8))

@@ -13,6 +13,8 @@ _ROW_BITS = 40
 _ROW_MASK = (1 << _ROW_BITS) - 1
 # Of the records held, so large a part is evicted at a time.
 _EVICTED_PART = 100
+# They are chosen among so many times as many.
+_SPARE = 4
 
 
 class TenantIndex:
@@ -121,7 +123,8 @@ class TenantIndex:
                 yield partition.entry_id(int(row))
 
     def evict(self) -> int:
-        """Removes the least recently used hundredth; how many."""
+        """Removes a hundredth; how many. Of the records used least recently those go first whose
+        answer a later used one of them holds too: what could be answered still can be."""
         ages, places = [], []
         for number, partition in self._partitions.items():
             rows = partition.rows.live(0)
@@ -131,9 +134,22 @@ class TenantIndex:
             return 0
         used, where = np.concatenate(ages), np.concatenate(places)
         count = max(1, len(used) // _EVICTED_PART)
-        for place in where[np.argpartition(used, count - 1)[:count]].tolist():
+        oldest = np.argpartition(used, min(_SPARE * count, len(used)) - 1)[: _SPARE * count]
+        oldest = oldest[np.argsort(used[oldest])]
+        for place in self._most_dispensable(where[oldest].tolist(), count):
             self._drop(place)
         return count
+
+    def _most_dispensable(self, places: Sequence[int], count: int) -> list[int]:
+        """So many of some places, given from least to most recently used."""
+        answers = set[tuple[int, str]]()
+        alone, repeated = [], []
+        for place in reversed(places):
+            # Of another context or scope it is another answer.
+            answer = (place >> _ROW_BITS, self._partition(place).answer(place & _ROW_MASK))
+            (repeated if answer in answers else alone).append(place)
+            answers.add(answer)
+        return [*reversed(repeated), *reversed(alone)][:count]
 
     def drop(self, entry_id: str) -> bool:
         """Removes a record; whether there was one."""
