@@ -31,6 +31,11 @@ DATABASE = "postgresql+psycopg://u@db/x"
             {"externalMilvus": {"existingSecret": {"name": "x"}}},
             "externalMilvus.existingSecret needs externalMilvus.uri",
         ),
+        ({"judge": {"url": "http://other/v1"}}, "need judge.model"),
+        (
+            {"judge": {"model": "small"}, "envoy": {"tls": {"mode": "selfSigned"}}},
+            "judge.url is needed where envoy.tls is on",
+        ),
         ({"externalDatabase": {"enabled": True}}, "needs either externalDatabase.url or"),
         (
             {

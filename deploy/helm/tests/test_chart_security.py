@@ -62,7 +62,7 @@ def test_every_container_says_what_it_needs(case: str, rendered: Render, pods: t
 
 
 def test_no_image_has_a_tag_that_moves(case: str, rendered: Render, pods: type[Any]) -> None:
-    version = re.compile(r"[\w./-]+(:\d+\.\d+\.\d+([.-][\w.-]+)?|@sha256:[0-9a-f]{64})")
+    version = re.compile(r"[\w./-]+(:v?\d+\.\d+\.\d+([.-][\w.-]+)?|@sha256:[0-9a-f]{64})")
     for name, spec in pods.of(rendered(case)):
         for container in _containers(spec):
             assert version.fullmatch(container["image"]), f"{name}: {container['image']}"

@@ -109,6 +109,22 @@ vectors:
     timeout_ms: {{ int $.Values.externalMilvus.timeoutMs }}
     write_timeout_ms: {{ int $.Values.externalMilvus.writeTimeoutMs }}
 {{- end }}
+{{- if .Values.judge.model }}
+semantic:
+  judge:
+    base_url: {{ include "infermesh.judgeUrl" . | quote }}
+    model: {{ .Values.judge.model | quote }}
+    api_key_file: {{ ternary "/run/secrets/infermesh/judge-key" nil (ne .Values.judge.existingSecret.name "") | toJson }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the judge is: given, or this mesh. */}}
+{{- define "infermesh.judgeUrl" -}}
+{{- with .Values.judge.url -}}
+{{- trimSuffix "/" . -}}
+{{- else -}}
+http://{{ include "infermesh.fullname" . }}-envoy.{{ .Release.Namespace }}.svc:{{ int .Values.envoy.service.httpPort }}/v1
+{{- end -}}
 {{- end -}}
 
 {{/* Where Milvus is; empty without one. */}}

@@ -3,7 +3,7 @@
 {{/* Every part that opens connections: name -> parts it calls. */}}
 {{- define "infermesh.calls" -}}
 {{- range $name, $facts := include "infermesh.services" . | fromYaml }}
-{{ $name }}: {{ $facts.calls | toJson }}
+{{ $name }}: {{ ternary (append $facts.calls "envoy") $facts.calls (and (has "judge" $facts.calls) (eq (include "infermesh.judgeIsThisMesh" $) "true")) | toJson }}
 {{- end }}
 envoy: {{ concat (include "infermesh.services" . | fromYaml | keys | sortAlpha) (list "collector") | toJson }}
 {{- if .Values.vault.enabled }}
@@ -182,6 +182,21 @@ spec:
 {{- $port := include "infermesh.urlPort" (dict "url" . "default" $default) -}}
 {{- include "infermesh.egress.addresses" (dict "cidrs" $.Values.externalMilvus.cidrs "ports" (list $port)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* A judge outside of the release. */}}
+{{- define "infermesh.egress.judge" -}}
+{{- if .Values.judge.model -}}
+{{- with .Values.judge.url -}}
+{{- $default := ternary 443 80 (hasPrefix "https:" .) -}}
+{{- $port := include "infermesh.urlPort" (dict "url" . "default" $default) -}}
+{{- include "infermesh.egress.addresses" (dict "cidrs" $.Values.judge.cidrs "ports" (list $port)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "infermesh.judgeIsThisMesh" -}}
+{{- and (ne .Values.judge.model "") (eq .Values.judge.url "") -}}
 {{- end -}}
 
 {{- define "infermesh.egress.database" -}}

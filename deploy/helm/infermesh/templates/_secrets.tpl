@@ -65,6 +65,9 @@ redis-password: {{ include "infermesh.secretSource" (dict "given" .Values.extern
 {{- if .Values.externalMilvus.existingSecret.name }}
 milvus-token: {{ include "infermesh.secretSource" (dict "given" .Values.externalMilvus.existingSecret) }}
 {{- end }}
+{{- if .Values.judge.existingSecret.name }}
+judge-key: {{ include "infermesh.secretSource" (dict "given" .Values.judge.existingSecret) }}
+{{- end }}
 {{- end -}}
 
 {{/* The API key of the trial's tenant. */}}

@@ -14,9 +14,9 @@ router:
   credentials: providers
   calls: [cache, governance, redis, vault, model, providers, api-server, collector]
 cache:
-  secrets: [internal-token, redis-password, milvus-token]
+  secrets: [internal-token, redis-password, milvus-token, judge-key]
   resources: true
-  calls: [governance, redis, milvus, api-server, collector]
+  calls: [governance, redis, milvus, judge, api-server, collector]
 governance:
   secrets: [internal-token, operator-key, redis-password]
   resources: true

@@ -25,6 +25,13 @@
 {{- if and $milvus.existingSecret.name (not $milvus.uri) -}}
 {{- $found = append $found "externalMilvus.existingSecret needs externalMilvus.uri: the bundled Milvus knows no users." -}}
 {{- end -}}
+{{- $judge := .Values.judge -}}
+{{- if and (or $judge.url $judge.existingSecret.name $judge.cidrs) (not $judge.model) -}}
+{{- $found = append $found "judge.url, judge.existingSecret and judge.cidrs need judge.model, the name of the model that compares answers." -}}
+{{- end -}}
+{{- if and (eq (include "infermesh.judgeIsThisMesh" .) "true") (eq (include "infermesh.envoy.hasTls" .) "true") -}}
+{{- $found = append $found "judge.url is needed where envoy.tls is on: the cache would not know its own edge's certificate." -}}
+{{- end -}}
 {{- $database := .Values.externalDatabase -}}
 {{- $secret := $database.existingSecret -}}
 {{- if $database.enabled -}}

@@ -134,7 +134,7 @@ def test_an_inference_is_explained(
     ran = infermesh("explain", "d-1")
     assert lines(ran.stdout) == [
         "inference      d-1",
-        "─" * 79,
+        "─" * 115,
         "asked          2026-01-02 03:04:05 UTC by demo with key k1",
         "for            auto (openai.chat, task general)",
         "tags           team=search, x",
@@ -143,6 +143,8 @@ def test_an_inference_is_explained(
         "entry age      2 s",
         "model          small of acme-ai",
         "why            Cheapest model that meets the floor [0.7].",
+        "semantic       refused: YOUNG, similarity 0.900; at most 0.00% of requests wrong at 95%"
+        " confidence, 1.00% permitted",
         "stored         stored",
         "tried before   tiny: timed out",
         "cost           $0.0000125",
