@@ -100,14 +100,19 @@ async def _retrieval_parts(
 ) -> RetrievalParts:
     from infermesh_cache.adapters.outbound.embedding.factory import create_embedding_engine
     from infermesh_cache.adapters.outbound.retrieval.bm25 import Bm25Indexer
+    from infermesh_cache.adapters.outbound.retrieval.reranker import create_reranker
 
     async with AsyncExitStack() as stack:
         engine = await create_embedding_engine(settings.embedding, breaker, metrics)
         stack.push_async_callback(engine.close)
         await _load(engine)
+        reranker = None
+        if settings.reranker is not None:
+            reranker = await create_reranker(settings.reranker, breaker, metrics)
+            stack.push_async_callback(reranker.close)
         executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="retrieval")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
-        retriever = ContextualRetriever(engine, Bm25Indexer(), executor)
+        retriever = ContextualRetriever(engine, Bm25Indexer(), executor, reranker=reranker)
         return RetrievalParts(retriever, engine, stack.pop_all().aclose)
 
 

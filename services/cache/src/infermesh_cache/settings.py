@@ -41,19 +41,15 @@ class CopySettings(Settings):
     lease_ms: Positive
 
 
-class JudgeSettings(Settings):
-    """A model that compares answers where a policy says `comparison: judge`: of the mesh itself or
-    of any service with the OpenAI chat interface.
+class HttpModelSettings(Settings):
+    """A model behind a service that takes JSON over HTTP.
 
     Attributes:
-        base_url: up to before `/chat/completions`.
+        base_url: up to before the path of the interface.
         model: name that the service knows it by.
         api_key_file: holds the API key; None where none is wanted.
         timeout_ms: longest time of a call.
         connect_timeout_ms: of it for connecting.
-        max_chars: of question and answers together; longer ones are different unless they are
-            equal as normalised.
-        max_tokens: of a verdict.
     """
 
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+[^\s@?#/]$")]
@@ -61,6 +57,18 @@ class JudgeSettings(Settings):
     api_key_file: Path | None = None
     timeout_ms: Positive = 30_000
     connect_timeout_ms: Positive = 2_000
+
+
+class JudgeSettings(HttpModelSettings):
+    """A model that compares answers where a policy says `comparison: judge`: of the mesh itself or
+    of any service with the OpenAI chat interface.
+
+    Attributes:
+        max_chars: of question and answers together; longer ones are different unless they are
+            equal as normalised.
+        max_tokens: of a verdict.
+    """
+
     max_chars: Positive = 32_768
     max_tokens: Positive = 64
 
@@ -81,6 +89,18 @@ class SemanticSettings(Settings):
     embedding: EmbeddingSettings
 
 
+class RerankerSettings(HttpModelSettings):
+    """A model that reads a query and a passage together.
+
+    Attributes:
+        timeout_ms: as above; shorter, for somebody waits.
+        max_chars: of a query or passage; what follows is not read.
+    """
+
+    timeout_ms: Positive = 5_000
+    max_chars: Positive = 4_096
+
+
 class RetrievalSettings(Settings):
     """Contextual retrieval for applications' own documents.
 
@@ -93,6 +113,7 @@ class RetrievalSettings(Settings):
         memory_bytes: of documents kept ready.
         threads: that rank.
         embedding: a model of its own, so that lookups do not wait for documents.
+        reranker: reads the first passages again; None: nobody does.
     """
 
     most_documents: Positive
@@ -103,6 +124,7 @@ class RetrievalSettings(Settings):
     memory_bytes: Positive
     threads: Positive
     embedding: EmbeddingSettings
+    reranker: RerankerSettings | None
 
 
 class MilvusSettings(Settings):

@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from infermesh_cache.settings import HttpModelSettings
 from infermesh_common.errors import InvalidArgument, Unavailable
 from infermesh_common.resilience import Dependency
+from infermesh_common.settings import BreakerSettings, read_secret
+from infermesh_common.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     import aiohttp
@@ -42,6 +46,38 @@ class JsonService:
         self._connect_timeout_s = connect_timeout_ms / 1000
         self._session: aiohttp.ClientSession | None = None
         self._name = dependency.name
+
+    @classmethod
+    async def of_model(
+        cls,
+        name: str,
+        settings: HttpModelSettings,
+        breaker: BreakerSettings,
+        metrics: Metrics,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> "JsonService":
+        """The service that has a model.
+
+        Args:
+            name: of the dependency, for metrics and errors.
+            settings: of the model.
+            breaker: when it is left alone.
+            metrics: of the process.
+            headers: sent with each request besides the API key.
+
+        Raises:
+            SettingsError: the file of the API key cannot be read.
+        """
+        sent = dict(headers)
+        if settings.api_key_file is not None:
+            sent["authorization"] = f"Bearer {read_secret(settings.api_key_file)}"
+        return cls(
+            settings.base_url,
+            sent,
+            await Dependency.create(name, breaker, metrics),
+            timeout_ms=settings.timeout_ms,
+            connect_timeout_ms=settings.connect_timeout_ms,
+        )
 
     async def post(self, path: str, body: bytes, *, most_bytes: int) -> bytes:
         """The body of the answer.

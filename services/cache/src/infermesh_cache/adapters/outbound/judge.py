@@ -7,8 +7,7 @@ import orjson
 from infermesh_cache.adapters.outbound.json_service import JsonService
 from infermesh_cache.settings import JudgeSettings
 from infermesh_common.errors import InvalidArgument
-from infermesh_common.resilience import Dependency
-from infermesh_common.settings import BreakerSettings, read_secret
+from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 
 INSTRUCTIONS = (
@@ -108,14 +107,5 @@ async def create_judge(
     Raises:
         SettingsError: the file of the API key cannot be read.
     """
-    headers = dict(_HEADERS)
-    if settings.api_key_file is not None:
-        headers["authorization"] = f"Bearer {read_secret(settings.api_key_file)}"
-    service = JsonService(
-        settings.base_url,
-        headers,
-        await Dependency.create("judge", breaker, metrics),
-        timeout_ms=settings.timeout_ms,
-        connect_timeout_ms=settings.connect_timeout_ms,
-    )
+    service = await JsonService.of_model("judge", settings, breaker, metrics, _HEADERS)
     return ChatJudge(service, settings, metrics)

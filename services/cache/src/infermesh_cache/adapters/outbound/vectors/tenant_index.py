@@ -143,7 +143,8 @@ class TenantIndex:
     def _most_dispensable(self, places: Sequence[int], count: int) -> list[int]:
         """So many of some places, given from least to most recently used."""
         answers = set[tuple[int, str]]()
-        alone, repeated = [], []
+        alone: list[int] = []
+        repeated: list[int] = []
         for place in reversed(places):
             # Of another context or scope it is another answer.
             answer = (place >> _ROW_BITS, self._partition(place).answer(place & _ROW_MASK))
