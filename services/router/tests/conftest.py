@@ -348,7 +348,7 @@ async def mesh(
         cache={"flight_poll_ms": 300},
         breaker={"failure_threshold": 3, "open_ms": 300},
     )
-    api_key = governance.issue("acme")
+    api_key = governance.issue("acme", team="search")
     governance.issue("globex")
     with redis_server.client() as redis:
         running = Mesh(upstream, cache, governance, redis, tmp_path, api_key)

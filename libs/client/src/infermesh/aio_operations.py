@@ -146,6 +146,7 @@ class AsyncOperations:
         role: Role | str = Role.MEMBER,
         description: str = "",
         expire_time: datetime | None = None,
+        team: str = "",
         timeout_s: float | None = None,
     ) -> IssuedKey:
         """Issues an API key. Its secret is in what is returned and nowhere else.
@@ -155,8 +156,9 @@ class AsyncOperations:
             role: "member", "admin" or "operator".
             description: what it is for.
             expire_time: with a time zone; None: does not expire.
+            team: whom it belongs to within the tenant; empty: nobody.
         """
-        request = requests.create_key_request(tenant, role, description, expire_time)
+        request = requests.create_key_request(tenant, role, description, expire_time, team)
         response = await self._transport.call(self._keys.CreateKey, request, timeout_s)
         return records.issued_key(response)
 

@@ -125,6 +125,7 @@ class Operations:
         role: Role | str = Role.MEMBER,
         description: str = "",
         expire_time: datetime | None = None,
+        team: str = "",
         timeout_s: float | None = None,
     ) -> IssuedKey:
         """Issues an API key. Its secret is in what is returned and nowhere else.
@@ -134,8 +135,9 @@ class Operations:
             role: "member", "admin" or "operator".
             description: what it is for.
             expire_time: with a time zone; None: does not expire.
+            team: whom it belongs to within the tenant; empty: nobody.
         """
-        request = requests.create_key_request(tenant, role, description, expire_time)
+        request = requests.create_key_request(tenant, role, description, expire_time, team)
         return records.issued_key(self._transport.call(self._keys.CreateKey, request, timeout_s))
 
     def list_keys(

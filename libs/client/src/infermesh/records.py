@@ -156,6 +156,8 @@ class Key:
     """None: does not expire."""
     revoke_time: datetime | None
     """None: not revoked."""
+    team: str
+    """Empty: none."""
 
 
 @dataclass(frozen=True, slots=True)

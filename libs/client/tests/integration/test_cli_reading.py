@@ -249,10 +249,10 @@ def test_a_new_key_alone_is_on_stdout(infermesh: Command, mesh: ScriptedMesh) ->
         "Key k1 of demo, role admin, expires never. Keep it now: it is not shown again.\n"
     )
     before = datetime.now(UTC)
-    as_json = infermesh("keys", "create", "--expires-in-days", "30", "--json")
+    as_json = infermesh("keys", "create", "--expires-in-days", "30", "--team", "ml", "--json")
     assert json.loads(as_json.stdout)["secret"] == "im_k1_s"
     request = mesh.calls[1].request
-    assert isinstance(request, keys_pb2.CreateKeyRequest)
+    assert isinstance(request, keys_pb2.CreateKeyRequest) and request.team == "ml"
     expiry = request.expire_time.ToDatetime(tzinfo=UTC)
     assert before <= expiry - timedelta(days=30) <= datetime.now(UTC)
 
@@ -274,6 +274,7 @@ def test_keys_are_listed_and_revoked(infermesh: Command, mesh: ScriptedMesh) -> 
             tenant="demo",
             role=keys_pb2.ROLE_MEMBER,
             description="ci \x1b[2J",
+            team="ml",
             create_time=made,
             expire_time=made,
         ),
@@ -283,11 +284,11 @@ def test_keys_are_listed_and_revoked(infermesh: Command, mesh: ScriptedMesh) -> 
     mesh.script("RevokeKey", keys_pb2.RevokeKeyResponse(key=keys[0]))
     when = "2026-01-02 03:04:05 UTC"
     assert lines(infermesh("keys", "list", "--tenant", "demo").stdout) == [
-        f"{'key':<5}{'tenant':<8}{'role':<10}{'description':<13}{'created':<25}{'expires':<25}"
+        f"{'key':<5}{'tenant':<8}{'team':<6}{'role':<10}{'description':<13}{'created':<25}{'expires':<25}"
         "revoked",
-        "─" * 109,
-        f"k1   demo    member    {'ci �[2J':<13}{when}  {when}  no",
-        f"k2   -       operator  {'':<13}{'-':<23}  {'never':<23}  {when}",
+        "─" * 115,
+        f"k1   demo    ml    member    {'ci �[2J':<13}{when}  {when}  no",
+        f"k2   -       -     operator  {'':<13}{'-':<23}  {'never':<23}  {when}",
     ]
     assert [key["role"] for key in json.loads(infermesh("keys", "list", "--json").stdout)] == [
         "member",

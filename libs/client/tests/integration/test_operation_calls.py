@@ -114,12 +114,16 @@ async def test_lists_go_on_to_their_last_page(mesh: ScriptedMesh, client: AnyCli
 
 async def test_keys_are_issued_listed_and_revoked(mesh: ScriptedMesh, client: AnyClient) -> None:
     made = timestamp_pb2.Timestamp(seconds=1_767_323_045)
-    key = keys_pb2.Key(key_id="k1", tenant="demo", role=keys_pb2.ROLE_ADMIN, create_time=made)
+    key = keys_pb2.Key(
+        key_id="k1", tenant="demo", role=keys_pb2.ROLE_ADMIN, create_time=made, team="ml"
+    )
     mesh.script("CreateKey", keys_pb2.CreateKeyResponse(key=key, secret="im_k1_s"))
     mesh.script("ListKeys", keys_pb2.ListKeysResponse(keys=[key]))
     expiry = datetime(2027, 1, 1, tzinfo=UTC)
     issued = await now(
-        client.create_key(tenant="demo", role="admin", description="ci", expire_time=expiry)
+        client.create_key(
+            tenant="demo", role="admin", description="ci", expire_time=expiry, team="ml"
+        )
     )
     assert (issued.secret, issued.key.role) == ("im_k1_s", Role.ADMIN)
     [listed_key] = await listed(client.list_keys(tenant="demo"))
@@ -132,6 +136,7 @@ async def test_keys_are_issued_listed_and_revoked(mesh: ScriptedMesh, client: An
     create = mesh.received("CreateKey")[0].request
     assert isinstance(create, keys_pb2.CreateKeyRequest)
     assert (create.tenant, create.role, create.description) == ("demo", 2, "ci")
+    assert create.team == issued.key.team == "ml"
     assert create.expire_time.ToDatetime(tzinfo=UTC) == expiry
 
 

@@ -158,7 +158,7 @@ def test_times_are_sent_in_utc_and_need_a_zone() -> None:
 
 @pytest.mark.parametrize("role", ["member", "admin", Role.OPERATOR])
 def test_roles_that_a_key_can_have(role: str) -> None:
-    request = requests.create_key_request("demo", role, "", None)
+    request = requests.create_key_request("demo", role, "", None, "ml")
     assert request.role in (1, 2, 3)
     assert request.request_id
 
@@ -166,7 +166,7 @@ def test_roles_that_a_key_can_have(role: str) -> None:
 @pytest.mark.parametrize("role", ["service", "unknown", "king"])
 def test_roles_that_no_key_can_have_are_refused(role: str) -> None:
     with pytest.raises(InvalidRequestError) as failed:
-        requests.create_key_request("demo", role, "", None)
+        requests.create_key_request("demo", role, "", None, "")
     assert refusal(failed) == ("INVALID_ROLE", "role")
 
 

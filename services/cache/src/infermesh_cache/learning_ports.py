@@ -23,6 +23,7 @@ class Asked:
         call_cost_usd: what a model's answer is expected to cost; None when that is not known.
         decision_id: of the decision that the answer will be part of.
         key_id: public part of the verified key that asks.
+        team: of that key; empty when it has none.
     """
 
     protocol: str
@@ -32,6 +33,7 @@ class Asked:
     call_cost_usd: Decimal | None
     decision_id: str
     key_id: str
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

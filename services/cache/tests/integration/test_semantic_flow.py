@@ -360,25 +360,56 @@ async def test_an_answer_that_was_invalidated_is_not_served_to_other_questions(
     assert (await asker.ask(0)).semantic.reason == "NOTHING_NEAR"
 
 
-@pytest.mark.parametrize("scope", ["key", "tenant"])
+@pytest.mark.parametrize(
+    ("scope", "served"),
+    [("key", set()), ("team", {"mate"}), ("tenant", {"mate", "other", "alone"})],
+)
 async def test_an_answer_serves_whom_the_policy_says(
-    mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance, scope: str
+    mesh: Mesh,
+    redis_server: RedisServer,
+    governance: FakeGovernance,
+    scope: str,
+    served: set[str],
 ) -> None:
     mesh.declare("acme", semantic={**SEMANTIC, "scope": scope})
     mesh.declare("globex", semantic={**SEMANTIC, "scope": scope})
     replica = await mesh.start(redis_server)
-    keys = [governance.issue(name, Role.MEMBER) for name in ("acme", "acme", "globex")]
-    first, second, stranger = (Asker(replica.channel, bearer(key)) for key in keys)
+    teams = {
+        "first": ("acme", "search"),
+        "mate": ("acme", "search"),
+        "other": ("acme", "sales"),
+        "alone": ("acme", ""),
+        "stranger": ("globex", "search"),
+    }
+    askers = {
+        name: Asker(replica.channel, bearer(governance.issue(tenant, Role.MEMBER, team=team)))
+        for name, (tenant, team) in teams.items()
+    }
+    first = askers.pop("first")
     await loaded(first)
     found = await first.lookup("whose answer is it")
     await first.answer("whose answer is it", found, "Mine.")
     await eventually(lambda: bool(mesh.parts.vectors.records))
-    seen = {
+    reasons = {
         name: (await asker.lookup("whose answer is it now")).semantic.reason
-        for name, asker in (("second", second), ("stranger", stranger))
+        for name, asker in askers.items()
     }
-    assert seen["stranger"] == "NOTHING_NEAR"
-    assert seen["second"] == ("NOTHING_NEAR" if scope == "key" else "YOUNG")
+    assert {name for name, reason in reasons.items() if reason == "YOUNG"} == served
+    assert set(reasons.values()) <= {"YOUNG", "NOTHING_NEAR"}
+
+
+async def test_keys_without_a_team_share_with_nobody_where_teams_are_kept_apart(
+    mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance
+) -> None:
+    mesh.declare("acme", semantic={**SEMANTIC, "scope": "team"})
+    replica = await mesh.start(redis_server)
+    one, other = (Asker(replica.channel, bearer(governance.issue("acme"))) for _ in range(2))
+    await loaded(one)
+    found = await one.lookup("whose answer is it")
+    await one.answer("whose answer is it", found, "Mine.")
+    await eventually(lambda: bool(mesh.parts.vectors.records))
+    assert (await other.lookup("whose answer is it now")).semantic.reason == "NOTHING_NEAR"
+    assert (await one.lookup("whose answer is it then")).semantic.reason == "YOUNG"
 
 
 async def test_another_system_prompt_is_another_context(

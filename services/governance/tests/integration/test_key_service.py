@@ -62,6 +62,7 @@ async def test_a_key_is_what_was_asked_for(mesh: Deployment, replica: Replica) -
             role=keys_pb2.ROLE_ADMIN,
             description="naïve ✓",
             expire_time=expires,
+            team="search",
         ),
         metadata=bearer(mesh.operator_key),
         timeout=20,
@@ -70,7 +71,7 @@ async def test_a_key_is_what_was_asked_for(mesh: Deployment, replica: Replica) -
 
     assert parse_key_id(response.secret) == key.key_id
     assert (key.tenant, key.role, key.description) == ("acme", keys_pb2.ROLE_ADMIN, "naïve ✓")
-    assert key.expire_time == expires
+    assert key.expire_time == expires and key.team == "search"
     assert before - 1 <= key.create_time.ToMicroseconds() / 1e6 <= time.time() + 1
     assert not key.HasField("revoke_time")
     listed = await _list(replica, mesh.operator_key, "acme")

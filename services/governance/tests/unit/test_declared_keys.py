@@ -32,6 +32,7 @@ def _resource(
                 "role": role,
                 "secretRef": secret,
                 "description": f"of {name}",
+                "team": "search",
             },
         }
     )
@@ -71,6 +72,7 @@ async def test_a_declared_key_is_its_resource_and_its_file(
             Role.ADMIN,
             "of ci",
             origin=Origin.DECLARED,
+            team="search",
         )
     }
 

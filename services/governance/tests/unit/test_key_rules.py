@@ -70,6 +70,12 @@ def test_an_operator_makes_keys_of_tenants_that_exist_and_of_operators(
         (replace(_REQUEST, request_id=f"{uuid.uuid4()}\n"), "request_id", "REQUEST_ID_INVALID"),
         (replace(_REQUEST, role=Role.SERVICE), "role", "ROLE_NOT_ISSUABLE"),
         (replace(_REQUEST, description="x" * 201), "description", "DESCRIPTION_TOO_LONG"),
+        (replace(_REQUEST, team="Search"), "team", "TEAM_INVALID"),
+        (replace(_REQUEST, team="-a"), "team", "TEAM_INVALID"),
+        (replace(_REQUEST, team="a" * 64), "team", "TEAM_INVALID"),
+        (replace(_REQUEST, team="a:b"), "team", "TEAM_INVALID"),
+        (replace(_REQUEST, team="a\n"), "team", "TEAM_INVALID"),
+        (replace(_REQUEST, role=Role.OPERATOR, team="a"), "team", "TEAM_NOT_ALLOWED"),
         (replace(_REQUEST, expires_us=_NOW_US), "expire_time", "EXPIRE_TIME_INVALID"),
         (replace(_REQUEST, expires_us=-1), "expire_time", "EXPIRE_TIME_INVALID"),
         (replace(_REQUEST, expires_us=2**62), "expire_time", "EXPIRE_TIME_INVALID"),
@@ -85,7 +91,7 @@ def test_a_wrong_request_is_refused_whoever_asks(
 
 
 def test_a_request_at_every_bound_is_accepted() -> None:
-    request = replace(_REQUEST, description="ü" * 200, expires_us=_NOW_US + 1)
+    request = replace(_REQUEST, description="ü" * 200, expires_us=_NOW_US + 1, team="a" * 63)
 
     assert rules.validated(request, _NOW_US) == request
 

@@ -136,6 +136,7 @@ async def test_the_request_goes_to_the_tier_without_what_is_only_delivery(semant
     assert body == {"messages": [{"role": "user", "content": "Who wrote Faust?"}]}
     assert list(query.models) == ["cheap"] and query.protocol == "openai.chat"
     assert query.task == "quiz" and len(query.key_id) == 16 and len(query.decision_id) == 36
+    assert query.team == "search"
     assert float(query.call_cost.amount) > 0 and query.call_cost.currency_code == "USD"
 
 

@@ -17,6 +17,7 @@ def create(
     context: typer.Context,
     tenant: Annotated[str, typer.Option(help="Tenant of the key; empty: the caller's.")] = "",
     role: Annotated[str, typer.Option(help="member, admin or operator.")] = Role.MEMBER.value,
+    team: Annotated[str, typer.Option(help="Whom it belongs to within the tenant.")] = "",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     expires_in_days: Annotated[
         int | None, typer.Option(min=1, max=36500, help="Not given: it does not expire.")
@@ -30,6 +31,7 @@ def create(
             tenant=tenant,
             role=role,
             description=description,
+            team=team,
             expire_time=None if days is None else datetime.now(UTC) + timedelta(days=days),
         )
     if as_json:
@@ -55,11 +57,12 @@ def list_keys(
     if as_json:
         print_json(found)
         return
-    shown = table("key", "tenant", "role", "description", "created", "expires", "revoked")
+    shown = table("key", "tenant", "team", "role", "description", "created", "expires", "revoked")
     for each in found:
         shown.add_row(
             each.key_id,
             each.tenant or "-",
+            each.team or "-",
             each.role,
             printable(each.description),
             moment(each.create_time, never="-"),

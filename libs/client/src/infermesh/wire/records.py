@@ -100,6 +100,7 @@ def key(message: keys_pb2.Key) -> Key:
         create_time=_moment(message.create_time) if message.HasField("create_time") else None,
         expire_time=_moment(message.expire_time) if has_expiry else None,
         revoke_time=_moment(message.revoke_time) if is_revoked else None,
+        team=message.team,
     )
 
 

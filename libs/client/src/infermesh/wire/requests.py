@@ -105,7 +105,7 @@ def events_request(
 
 
 def create_key_request(
-    tenant: str, role: Role | str, description: str, expire_time: datetime | None
+    tenant: str, role: Role | str, description: str, expire_time: datetime | None, team: str
 ) -> keys_pb2.CreateKeyRequest:
     """A new key. Its id of the request makes a retry that comes too late a ConflictError.
 
@@ -125,6 +125,7 @@ def create_key_request(
         role=number,
         description=description,
         expire_time=_timestamp(expire_time),
+        team=team,
     )
 
 

@@ -149,7 +149,7 @@ def _entry(record: identity_pb2.KeyRecord) -> _KeyEntry:
     expires = record.expire_time.ToMicroseconds() / 1e6 if record.HasField("expire_time") else None
     return _KeyEntry(
         secret_sha256=record.secret_sha256,
-        identity=Identity(record.tenant, record.key_id, Role(record.role)),
+        identity=Identity(record.tenant, record.key_id, Role(record.role), record.team),
         expires_at_s=expires,
         revoked=record.revoked,
     )

@@ -27,11 +27,13 @@ class Identity:
         tenant: name of the tenant; empty for operators and services acting for no tenant.
         key_id: public part of the key; "internal" for services.
         role: what the caller may do.
+        team: of the key within its tenant; empty when it has none.
     """
 
     tenant: str
     key_id: str
     role: Role
+    team: str = ""
 
 
 def parse_key_id(api_key: str) -> str | None:

@@ -28,6 +28,8 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 Name = Annotated[
     str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", min_length=1, max_length=253)
 ]
+Team = Annotated[str, StringConstraints(pattern=rf"^({_LABEL})?$", max_length=63)]
+"""Whom a key belongs to within its tenant; empty: nobody."""
 Capability = Literal[
     "chat", "embeddings", "tools", "json_schema", "vision", "logprobs", "audio", "reasoning"
 ]
@@ -337,8 +339,9 @@ class SemanticSpec(Spec):
         delta: largest share of all requests that may be answered wrongly because of it.
         confidence: with which that holds, at every time.
         audit_rate: share of what would be served that a model answers too, so that errors are seen.
-        scope: whom an answer serves besides the API key that asked for it: nobody ("key"), or
-            every key of the tenant ("tenant").
+        scope: whom an answer serves besides the API key that asked for it: nobody ("key"), keys of
+            the same team ("team"; a key without one is alone), or every key of the tenant
+            ("tenant").
         comparison: how two answers of models are compared: "exact", "normalised" (case, white space
             and punctuation do not count), "numeric" (only the numbers count), "json" (as JSON
             values), "embedding" (their embeddings agree), "judge" (a model reads both; the cache's
@@ -365,7 +368,7 @@ class SemanticSpec(Spec):
     delta: Share = 0.01
     confidence: Share = 0.95
     audit_rate: Share = 0.02
-    scope: Literal["key", "tenant"] = "tenant"
+    scope: Literal["key", "team", "tenant"] = "tenant"
     comparison: Comparison = "normalised"
     overlooked: Annotated[float, Field(strict=True, ge=0, le=0.9999)] | None = None
     agreement: Share = 0.95
@@ -429,12 +432,14 @@ class ApiKeySpec(Spec):
         role: "member" or "admin".
         secret_ref: where the key `im_<key id>_<secret>` stands.
         description: what it is for.
+        team: whom it belongs to within the tenant; what policies of scope "team" keep apart.
     """
 
     tenant: Name
     role: Literal["member", "admin"] = "member"
     secret_ref: SecretRef
     description: str = ""
+    team: Team = ""
 
 
 class Resource(BaseModel):

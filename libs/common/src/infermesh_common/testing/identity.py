@@ -44,11 +44,15 @@ class FakeGovernance:
             )
         )
 
-    def issue(self, tenant: str, role: Role = Role.MEMBER) -> str:
+    def issue(self, tenant: str, role: Role = Role.MEMBER, *, team: str = "") -> str:
         """An API key of `tenant`, in force at once."""
         key_id, api_key = new_api_key()
         self.records[key_id] = identity_pb2.KeyRecord(
-            key_id=key_id, secret_sha256=hash_key(api_key), tenant=tenant, role=role.value
+            key_id=key_id,
+            secret_sha256=hash_key(api_key),
+            tenant=tenant,
+            role=role.value,
+            team=team,
         )
         if tenant:
             self.suspended.setdefault(tenant, False)

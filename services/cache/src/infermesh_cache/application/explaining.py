@@ -107,7 +107,7 @@ class Explaining:
         if question is None:
             space = parts.engine.space.name
             return Explanation(match, _sentence(match), "", "", space, (), (), {}, 0.0, evidence)
-        scope = semantic.scope_of(asked.key_id)
+        scope = semantic.scope_of(asked.key_id, asked.team)
         near = await self._proposer.near(parts.vectors, tenant, question, scope, 0)
         features: Mapping[str, float] = {}
         price = 0.0

@@ -191,7 +191,7 @@ class SemanticCache:
         if question is None:
             return request.nothing("NOT_COMPARABLE")
         tuner = await self._tuners.open(request.tenant, request.category, request.rules)
-        scope = request.rules.scope_of(request.asked.key_id)
+        scope = request.rules.scope_of(request.asked.key_id, request.asked.team)
         found = await self._proposal(request, parts, question, scope, tuner)
         if found is None:
             tuner.tuner.pass_by()

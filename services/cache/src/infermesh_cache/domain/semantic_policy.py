@@ -3,6 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
+
+
+class Scope(Enum):
+    """Whom an answer serves besides who asked for it."""
+
+    KEY = "key"
+    TEAM = "team"
+    TENANT = "tenant"
+
 
 GENERAL = "general"
 """Category of every task that has none of its own."""
@@ -32,7 +42,8 @@ class SemanticRules:
     Attributes:
         confidence: with which the bound holds at every time.
         audit_rate: share of what would be served that a model answers too.
-        per_key: an answer serves only the API key that asked for it.
+        scope: whom an answer serves: the API key that asked for it, keys of its team, or every key
+            of the tenant.
         comparison: name of the comparison of answers.
         overlooked: upper limit of the share of wrong answers that it takes for right.
         max_entries: questions that a tenant may have stored; above it, the least recently used go.
@@ -44,7 +55,7 @@ class SemanticRules:
 
     confidence: float
     audit_rate: float
-    per_key: bool
+    scope: Scope
     comparison: str
     overlooked: float
     max_entries: int
@@ -58,7 +69,9 @@ class SemanticRules:
         calls its tasks does not decide how many there are."""
         return self.categories.get(task, self.general)
 
-    def scope_of(self, key_id: str) -> str:
+    def scope_of(self, key_id: str, team: str) -> str:
         """Whom an answer to that key may serve, and by whose answers the key may be served: as
-        `VectorRecord.scope`."""
-        return f"user:{key_id}" if self.per_key else "tenant"
+        `VectorRecord.scope`. A key without a team shares with nobody where teams are kept apart."""
+        if self.scope is Scope.TENANT:
+            return "tenant"
+        return f"team:{team}" if self.scope is Scope.TEAM and team else f"user:{key_id}"

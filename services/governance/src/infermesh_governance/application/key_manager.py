@@ -61,6 +61,7 @@ class KeyManager:
             description=request.description,
             created_us=now_us,
             expires_us=request.expires_us,
+            team=request.team,
         )
         made_before = await _answered(self._store.create(record, request.request_id))
         if made_before is not None:

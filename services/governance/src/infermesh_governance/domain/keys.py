@@ -51,6 +51,7 @@ class KeyRecord:
         expires_us: when it ends; None when it does not.
         revoked_us: when it was revoked; None when it was not.
         origin: where it is from.
+        team: within the tenant; empty for none.
     """
 
     key_id: str
@@ -62,6 +63,7 @@ class KeyRecord:
     expires_us: int | None = None
     revoked_us: int | None = None
     origin: Origin = Origin.ISSUED
+    team: str = ""
 
     def state(self, now_us: int) -> KeyState:
         """State at that time; revocation outweighs expiry."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infermesh_common.errors import (
     FailedPrecondition,
@@ -17,6 +17,7 @@ LONGEST_DESCRIPTION_CHARS = 200
 # 9999-12-31T23:59:59.999999Z, the end of what a protobuf Timestamp may hold.
 _LAST_US = 253_402_300_799_999_999
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_TEAM = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -30,6 +31,7 @@ class KeyRequest:
         role: as asked for.
         description: what the key is for.
         expires_us: end of the key, microseconds since the epoch; None for none.
+        team: within the tenant; empty for none.
     """
 
     request_id: str
@@ -37,6 +39,7 @@ class KeyRequest:
     role: Role
     description: str
     expires_us: int | None
+    team: str = ""
 
 
 def validated(request: KeyRequest, now_us: int) -> KeyRequest:
@@ -66,9 +69,17 @@ def validated(request: KeyRequest, now_us: int) -> KeyRequest:
             "No key has the role service: services know each other by the internal token.",
             field="role",
         )
-    return KeyRequest(
-        request_id, request.tenant, request.role, request.description, request.expires_us
-    )
+    if request.team and not _TEAM.fullmatch(request.team):
+        raise InvalidArgument(
+            "TEAM_INVALID",
+            "team may have lower-case letters, digits and, between them, hyphens; at most 63.",
+            field="team",
+        )
+    if request.team and request.role is Role.OPERATOR:
+        raise InvalidArgument(
+            "TEAM_NOT_ALLOWED", "An operator's key belongs to no team.", field="team"
+        )
+    return replace(request, request_id=request_id)
 
 
 def tenant_of_new_key(caller: Identity, request: KeyRequest, tenants: Container[str]) -> str:

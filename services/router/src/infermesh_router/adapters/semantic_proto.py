@@ -2,6 +2,7 @@
 
 from infermesh.cache.v1 import cache_pb2
 from infermesh.common.v1 import semantic_pb2
+from infermesh_common.identity.model import Identity
 from infermesh_common.usage import fill_money
 from infermesh_router.domain.semantic import SemanticMatch, SemanticQuestion, SemanticVerdict
 
@@ -14,13 +15,15 @@ _VERDICTS = {
 _READ = {number: verdict for verdict, number in _VERDICTS.items()}
 
 
-def fill_query(message: cache_pb2.SemanticQuery, question: SemanticQuestion, key_id: str) -> None:
+def fill_query(
+    message: cache_pb2.SemanticQuery, question: SemanticQuestion, caller: Identity
+) -> None:
     """Writes a question into an empty `message`.
 
     Args:
         message: to fill.
         question: what is asked.
-        key_id: of the verified caller.
+        caller: who asks, verified.
     """
     message.protocol = question.protocol
     message.models.extend(question.models)
@@ -28,7 +31,7 @@ def fill_query(message: cache_pb2.SemanticQuery, question: SemanticQuestion, key
     message.task = question.task
     fill_money(message.call_cost, question.call_cost)
     message.decision_id = question.decision_id
-    message.key_id = key_id
+    message.key_id, message.team = caller.key_id, caller.team
 
 
 def match_of(message: semantic_pb2.SemanticMatch) -> SemanticMatch:

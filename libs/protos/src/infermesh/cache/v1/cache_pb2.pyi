@@ -118,6 +118,7 @@ class SemanticQuery(_message.Message):
     CALL_COST_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
     protocol: _builtins.str
     """Form of the request and of its answer, for example "openai.chat"."""
     body: _builtins.bytes
@@ -128,6 +129,8 @@ class SemanticQuery(_message.Message):
     """Identifies the decision that the answer will be part of; feedback names it."""
     key_id: _builtins.str
     """Public part of the verified key that asks. Read only from services of the mesh."""
+    team: _builtins.str
+    """Team of that key; empty: none. Read only from services of the mesh."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Model resources whose answer is accepted."""
@@ -146,10 +149,11 @@ class SemanticQuery(_message.Message):
         call_cost: _money_pb2.Money | None = ...,
         decision_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call_cost", b"call_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_cost", b"call_cost", "decision_id", b"decision_id", "key_id", b"key_id", "models", b"models", "protocol", b"protocol", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_cost", b"call_cost", "decision_id", b"decision_id", "key_id", b"key_id", "models", b"models", "protocol", b"protocol", "task", b"task", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from infermesh.governance.v1 import keys_pb2 as infermesh_dot_governance_dot_v1_dot_keys__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infermesh/governance/v1/identity.proto\x12\x17infermesh.governance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"infermesh/governance/v1/keys.proto\")\n\x16WatchIdentitiesRequest\x12\x0f\n\x07watcher\x18\x01 \x01(\t\"\xb1\x01\n\tKeyRecord\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x15\n\rsecret_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12+\n\x04role\x18\x04 \x01(\x0e\x32\x1d.infermesh.governance.v1.Role\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\"1\n\x0cTenantRecord\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tsuspended\x18\x02 \x01(\x08\"|\n\x10IdentitySnapshot\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".infermesh.governance.v1.KeyRecord\x12\x36\n\x07tenants\x18\x02 \x03(\x0b\x32%.infermesh.governance.v1.TenantRecord\"\x95\x01\n\x17WatchIdentitiesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12,\n\tstaleness\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x08snapshot\x18\x03 \x01(\x0b\x32).infermesh.governance.v1.IdentitySnapshot2\x89\x01\n\x0fIdentityService\x12v\n\x0fWatchIdentities\x12/.infermesh.governance.v1.WatchIdentitiesRequest\x1a\x30.infermesh.governance.v1.WatchIdentitiesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infermesh/governance/v1/identity.proto\x12\x17infermesh.governance.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"infermesh/governance/v1/keys.proto\")\n\x16WatchIdentitiesRequest\x12\x0f\n\x07watcher\x18\x01 \x01(\t\"\xbf\x01\n\tKeyRecord\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x15\n\rsecret_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12+\n\x04role\x18\x04 \x01(\x0e\x32\x1d.infermesh.governance.v1.Role\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x06 \x01(\x08\x12\x0c\n\x04team\x18\x07 \x01(\t\"1\n\x0cTenantRecord\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tsuspended\x18\x02 \x01(\x08\"|\n\x10IdentitySnapshot\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".infermesh.governance.v1.KeyRecord\x12\x36\n\x07tenants\x18\x02 \x03(\x0b\x32%.infermesh.governance.v1.TenantRecord\"\x95\x01\n\x17WatchIdentitiesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12,\n\tstaleness\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x08snapshot\x18\x03 \x01(\x0b\x32).infermesh.governance.v1.IdentitySnapshot2\x89\x01\n\x0fIdentityService\x12v\n\x0fWatchIdentities\x12/.infermesh.governance.v1.WatchIdentitiesRequest\x1a\x30.infermesh.governance.v1.WatchIdentitiesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHIDENTITIESREQUEST']._serialized_start=168
   _globals['_WATCHIDENTITIESREQUEST']._serialized_end=209
   _globals['_KEYRECORD']._serialized_start=212
-  _globals['_KEYRECORD']._serialized_end=389
-  _globals['_TENANTRECORD']._serialized_start=391
-  _globals['_TENANTRECORD']._serialized_end=440
-  _globals['_IDENTITYSNAPSHOT']._serialized_start=442
-  _globals['_IDENTITYSNAPSHOT']._serialized_end=566
-  _globals['_WATCHIDENTITIESRESPONSE']._serialized_start=569
-  _globals['_WATCHIDENTITIESRESPONSE']._serialized_end=718
-  _globals['_IDENTITYSERVICE']._serialized_start=721
-  _globals['_IDENTITYSERVICE']._serialized_end=858
+  _globals['_KEYRECORD']._serialized_end=403
+  _globals['_TENANTRECORD']._serialized_start=405
+  _globals['_TENANTRECORD']._serialized_end=454
+  _globals['_IDENTITYSNAPSHOT']._serialized_start=456
+  _globals['_IDENTITYSNAPSHOT']._serialized_end=580
+  _globals['_WATCHIDENTITIESRESPONSE']._serialized_start=583
+  _globals['_WATCHIDENTITIESRESPONSE']._serialized_end=732
+  _globals['_IDENTITYSERVICE']._serialized_start=735
+  _globals['_IDENTITYSERVICE']._serialized_end=872
 # @@protoc_insertion_point(module_scope)

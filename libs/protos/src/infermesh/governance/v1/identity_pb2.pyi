@@ -55,6 +55,7 @@ class KeyRecord(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     secret_sha256: _builtins.bytes
     """SHA-256 of the whole key; 32 bytes."""
@@ -62,6 +63,8 @@ class KeyRecord(_message.Message):
     role: _keys_pb2.Role.ValueType
     revoked: _builtins.bool
     """A revoked key stays listed, so that its bearer is told so."""
+    team: _builtins.str
+    """Within the tenant; empty: none."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Absent: does not expire."""
@@ -75,10 +78,11 @@ class KeyRecord(_message.Message):
         role: _keys_pb2.Role.ValueType = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoked: _builtins.bool = ...,
+        team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "key_id", b"key_id", "revoked", b"revoked", "role", b"role", "secret_sha256", b"secret_sha256", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "key_id", b"key_id", "revoked", b"revoked", "role", b"role", "secret_sha256", b"secret_sha256", "team", b"team", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from infermesh.common.v1 import page_pb2 as infermesh_dot_common_dot_v1_dot_page__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"infermesh/governance/v1/keys.proto\x12\x17infermesh.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1einfermesh/common/v1/page.proto\"\xfa\x01\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12+\n\x04role\x18\x03 \x01(\x0e\x32\x1d.infermesh.governance.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa9\x01\n\x10\x43reateKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12+\n\x04role\x18\x03 \x01(\x0e\x32\x1d.infermesh.governance.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x11\x43reateKeyResponse\x12)\n\x03key\x18\x01 \x01(\x0b\x32\x1c.infermesh.governance.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"Q\n\x0fListKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\x04page\x18\x02 \x01(\x0b\x32 .infermesh.common.v1.PageRequest\"o\n\x10ListKeysResponse\x12*\n\x04keys\x18\x01 \x03(\x0b\x32\x1c.infermesh.governance.v1.Key\x12/\n\x04page\x18\x02 \x01(\x0b\x32!.infermesh.common.v1.PageResponse\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\">\n\x11RevokeKeyResponse\x12)\n\x03key\x18\x01 \x01(\x0b\x32\x1c.infermesh.governance.v1.Key*b\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x11\n\rROLE_OPERATOR\x10\x03\x12\x10\n\x0cROLE_SERVICE\x10\x04\x32\x82\x03\n\nKeyService\x12w\n\tCreateKey\x12).infermesh.governance.v1.CreateKeyRequest\x1a*.infermesh.governance.v1.CreateKeyResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12q\n\x08ListKeys\x12(.infermesh.governance.v1.ListKeysRequest\x1a).infermesh.governance.v1.ListKeysResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12\x87\x01\n\tRevokeKey\x12).infermesh.governance.v1.RevokeKeyRequest\x1a*.infermesh.governance.v1.RevokeKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/keys/{key_id}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"infermesh/governance/v1/keys.proto\x12\x17infermesh.governance.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1einfermesh/common/v1/page.proto\"\x88\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12+\n\x04role\x18\x03 \x01(\x0e\x32\x1d.infermesh.governance.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04team\x18\x08 \x01(\t\"\xb7\x01\n\x10\x43reateKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12+\n\x04role\x18\x03 \x01(\x0e\x32\x1d.infermesh.governance.v1.Role\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04team\x18\x06 \x01(\t\"N\n\x11\x43reateKeyResponse\x12)\n\x03key\x18\x01 \x01(\x0b\x32\x1c.infermesh.governance.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"Q\n\x0fListKeysRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12.\n\x04page\x18\x02 \x01(\x0b\x32 .infermesh.common.v1.PageRequest\"o\n\x10ListKeysResponse\x12*\n\x04keys\x18\x01 \x03(\x0b\x32\x1c.infermesh.governance.v1.Key\x12/\n\x04page\x18\x02 \x01(\x0b\x32!.infermesh.common.v1.PageResponse\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\">\n\x11RevokeKeyResponse\x12)\n\x03key\x18\x01 \x01(\x0b\x32\x1c.infermesh.governance.v1.Key*b\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x11\n\rROLE_OPERATOR\x10\x03\x12\x10\n\x0cROLE_SERVICE\x10\x04\x32\x82\x03\n\nKeyService\x12w\n\tCreateKey\x12).infermesh.governance.v1.CreateKeyRequest\x1a*.infermesh.governance.v1.CreateKeyResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12q\n\x08ListKeys\x12(.infermesh.governance.v1.ListKeysRequest\x1a).infermesh.governance.v1.ListKeysResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12\x87\x01\n\tRevokeKey\x12).infermesh.governance.v1.RevokeKeyRequest\x1a*.infermesh.governance.v1.RevokeKeyResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/keys/{key_id}:revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,22 +40,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/keys'
   _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/keys/{key_id}:revoke:\001*'
-  _globals['_ROLE']._serialized_start=959
-  _globals['_ROLE']._serialized_end=1057
+  _globals['_ROLE']._serialized_start=987
+  _globals['_ROLE']._serialized_end=1085
   _globals['_KEY']._serialized_start=159
-  _globals['_KEY']._serialized_end=409
-  _globals['_CREATEKEYREQUEST']._serialized_start=412
-  _globals['_CREATEKEYREQUEST']._serialized_end=581
-  _globals['_CREATEKEYRESPONSE']._serialized_start=583
-  _globals['_CREATEKEYRESPONSE']._serialized_end=661
-  _globals['_LISTKEYSREQUEST']._serialized_start=663
-  _globals['_LISTKEYSREQUEST']._serialized_end=744
-  _globals['_LISTKEYSRESPONSE']._serialized_start=746
-  _globals['_LISTKEYSRESPONSE']._serialized_end=857
-  _globals['_REVOKEKEYREQUEST']._serialized_start=859
-  _globals['_REVOKEKEYREQUEST']._serialized_end=893
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=895
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=957
-  _globals['_KEYSERVICE']._serialized_start=1060
-  _globals['_KEYSERVICE']._serialized_end=1446
+  _globals['_KEY']._serialized_end=423
+  _globals['_CREATEKEYREQUEST']._serialized_start=426
+  _globals['_CREATEKEYREQUEST']._serialized_end=609
+  _globals['_CREATEKEYRESPONSE']._serialized_start=611
+  _globals['_CREATEKEYRESPONSE']._serialized_end=689
+  _globals['_LISTKEYSREQUEST']._serialized_start=691
+  _globals['_LISTKEYSREQUEST']._serialized_end=772
+  _globals['_LISTKEYSRESPONSE']._serialized_start=774
+  _globals['_LISTKEYSRESPONSE']._serialized_end=885
+  _globals['_REVOKEKEYREQUEST']._serialized_start=887
+  _globals['_REVOKEKEYREQUEST']._serialized_end=921
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=923
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=985
+  _globals['_KEYSERVICE']._serialized_start=1088
+  _globals['_KEYSERVICE']._serialized_end=1474
 # @@protoc_insertion_point(module_scope)

@@ -64,6 +64,7 @@ class Key(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Public identifier, part of the key itself."""
     tenant: _builtins.str
@@ -72,6 +73,8 @@ class Key(_message.Message):
     """What its bearer may do."""
     description: _builtins.str
     """What it is for, in its maker's words."""
+    team: _builtins.str
+    """Whom it belongs to within the tenant: what policies of scope "team" keep apart. Empty: nobody."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Absent: not known, the key is declared and was not issued here."""
@@ -94,10 +97,11 @@ class Key(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "key_id", b"key_id", "revoke_time", b"revoke_time", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "key_id", b"key_id", "revoke_time", b"revoke_time", "role", b"role", "team", b"team", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -112,6 +116,7 @@ class CreateKeyRequest(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Client-chosen UUID4; a repeated request with the same id is refused with ALREADY_EXISTS."""
     tenant: _builtins.str
@@ -119,6 +124,8 @@ class CreateKeyRequest(_message.Message):
     role: Global___Role.ValueType
     """Unspecified means ROLE_MEMBER."""
     description: _builtins.str
+    team: _builtins.str
+    """Lower-case letters, digits and hyphens, at most 63; empty: no team."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Absent: does not expire."""
@@ -131,10 +138,11 @@ class CreateKeyRequest(_message.Message):
         role: Global___Role.ValueType = ...,
         description: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "expire_time", b"expire_time", "request_id", b"request_id", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "expire_time", b"expire_time", "request_id", b"request_id", "role", b"role", "team", b"team", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,7 +32,8 @@ def asked_of(query: cache_pb2.SemanticQuery) -> Asked:
     """
     caller = current().caller()
     # What a service says of its caller it has verified; anybody else asks with the key it has.
-    key_id = query.key_id if caller.role is Role.SERVICE and query.key_id else caller.key_id
+    on_behalf = caller.role is Role.SERVICE and bool(query.key_id)
+    key_id, team = (query.key_id, query.team) if on_behalf else (caller.key_id, caller.team)
     if len(query.models) > _MOST_MODELS:
         raise InvalidArgument(
             "MODELS_TOO_MANY", f"At most {_MOST_MODELS} models.", field="semantic.models"
@@ -45,6 +46,7 @@ def asked_of(query: cache_pb2.SemanticQuery) -> Asked:
         call_cost_usd=_cost(query),
         decision_id=decision_id_of(query.decision_id, required=False),
         key_id=check_name(key_id, "semantic.key_id", required=False),
+        team=check_name(team, "semantic.team", required=False),
     )
 
 

@@ -33,6 +33,7 @@ def key_request(message: keys_pb2.CreateKeyRequest) -> rules.KeyRequest:
         role=role,
         description=message.description,
         expires_us=expires_us,
+        team=message.team,
     )
 
 
@@ -51,6 +52,7 @@ def key_message(record: KeyRecord) -> keys_pb2.Key:
         create_time=_timestamp(record.created_us),
         expire_time=_timestamp(record.expires_us),
         revoke_time=_timestamp(record.revoked_us),
+        team=record.team,
     )
 
 
@@ -72,6 +74,7 @@ def snapshot_message(snapshot: Snapshot) -> identity_pb2.IdentitySnapshot:
                 role=keys_pb2.Role.ValueType(record.role.value),
                 expire_time=_timestamp(record.expires_us),
                 revoked=record.revoked_us is not None,
+                team=record.team,
             )
             for record in snapshot.keys.values()
         ],

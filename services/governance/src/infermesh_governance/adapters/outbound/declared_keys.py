@@ -33,6 +33,7 @@ class _Source:
     role: Role
     description: str
     origin: Origin
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class DeclaredKeys:
                 role=_ROLES[resource.spec.role],
                 description=resource.spec.description,
                 origin=Origin.DECLARED,
+                team=resource.spec.team,
             )
             for resource in resources
         ]
@@ -190,4 +192,5 @@ def _record(source: _Source, secret: _Secret) -> KeyRecord:
         role=source.role,
         description=source.description,
         origin=source.origin,
+        team=source.team,
     )

@@ -164,6 +164,7 @@ def _fields(record: KeyRecord) -> dict[str, str]:
         "tenant": record.tenant,
         "role": record.role.name,
         "description": record.description,
+        "team": record.team,
     }
     times = {
         "created_us": record.created_us,
@@ -199,4 +200,6 @@ def _record(fields: Mapping[str, str]) -> KeyRecord:
         created_us=times["created_us"],
         expires_us=times["expires_us"],
         revoked_us=times["revoked_us"],
+        # Keys made before there were teams have none.
+        team=fields.get("team", ""),
     )

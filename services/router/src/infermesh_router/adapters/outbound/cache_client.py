@@ -52,7 +52,7 @@ class GrpcExactCache:
             asked.wait.FromMilliseconds(wait_ms)
         timeout_ms = self._settings.lookup_timeout_ms + wait_ms
         if semantic is not None:
-            fill_query(asked.semantic, semantic, current().caller().key_id)
+            fill_query(asked.semantic, semantic, current().caller())
             timeout_ms += self._settings.semantic_timeout_ms
         response = (await self._ask(operation, timeout_ms)).lookup
         match = match_of(response.semantic) if response.HasField("semantic") else None
