@@ -62,12 +62,23 @@ async def _parts(
         rules = policies.tenants().get(tenant)
         return rules.semantic.max_entries if rules is not None and rules.semantic else 0
 
+    def category_quota(tenant: str, category: str) -> int | None:
+        rules = policies.tenants().get(tenant)
+        return rules.semantic.max_entries_of(category) if rules and rules.semantic else None
+
     async with AsyncExitStack() as stack:
         engine = await create_embedding_engine(settings.embedding, breaker, metrics)
         stack.push_async_callback(engine.close)
         await _load(engine)
         database = await stack.enter_async_context(
-            open_vector_database(vectors, breaker, engine.space, metrics, quota=quota)
+            open_vector_database(
+                vectors,
+                breaker,
+                engine.space,
+                metrics,
+                quota=quota,
+                category_quota=category_quota,
+            )
         )
         judge = None
         if settings.judge is not None:

@@ -56,6 +56,7 @@ class VectorRecord:
         expire_time_us: likewise.
         tags: labels that an invalidation can name.
         model: name of the Model resource that answered.
+        category: of the policy, for its quota; a context is of one category.
     """
 
     entry_id: str
@@ -68,6 +69,7 @@ class VectorRecord:
     expire_time_us: int
     tags: tuple[str, ...] = ()
     model: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

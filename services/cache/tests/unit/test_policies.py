@@ -9,7 +9,7 @@ from infermesh_cache.adapters.outbound.resource_policies import ResourcePolicies
 from infermesh_cache.domain.policy import CacheRules
 from infermesh_common.errors import FailedPrecondition
 from infermesh_common.resources.store import ResourceStore
-from infermesh_common.resources.types import CachePolicySpec
+from infermesh_common.resources.types import CachePolicySpec, SemanticCategorySpec, SemanticSpec
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.resources import Document, resource
 
@@ -43,6 +43,18 @@ def test_every_field_of_the_resource_counts() -> None:
     )
     assert rules_from(spec) == RULES
     assert rules_from(spec.model_copy(update={"enabled": False})).objection(1) == "DISABLED"
+
+
+def test_a_category_has_the_bounds_it_names_and_the_policy_s_otherwise() -> None:
+    quiz = SemanticCategorySpec(delta=0.02, ttl_seconds=30, max_entries=5)
+    spec = SemanticSpec(enabled=True, delta=0.01, categories={"quiz": quiz})
+    semantic = rules_from(CachePolicySpec(ttl_seconds=60, semantic=spec)).semantic
+    assert semantic is not None
+    named, other = semantic.category_of("quiz"), semantic.category_of("chat")
+    assert (named.name, named.delta, named.ttl_ms) == ("quiz", 0.02, 30_000)
+    assert (other.name, other.delta, other.ttl_ms) == ("general", 0.01, 60_000)
+    bounds = [semantic.max_entries_of(name) for name in ("quiz", "general", "gone")]
+    assert bounds == [5, None, None]
 
 
 def test_policies_follow_the_resources(tmp_path: Path, metrics: Metrics) -> None:

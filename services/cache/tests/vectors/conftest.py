@@ -63,6 +63,7 @@ class Maker:
         scope: str = "tenant",
         answer: str = "",
         model: str = "small",
+        category: str = "",
         tags: tuple[str, ...] = (),
         create_us: int = 1,
         expire_us: int = FAR_US,
@@ -79,6 +80,7 @@ class Maker:
             expire_time_us=expire_us,
             tags=tags,
             model=model,
+            category=category,
         )
 
 
@@ -113,6 +115,7 @@ async def new_hot(
     def new(
         *,
         quota: int | Callable[[str], int] = 10**6,
+        category_quota: Callable[[str, str], int | None] = lambda tenant, category: None,
         max_records: int = 10**6,
         exact_below: int = 64,
         max_queued: int = 100_000,
@@ -121,6 +124,7 @@ async def new_hot(
             space,
             metrics,
             quota=quota if callable(quota) else lambda _: quota,
+            category_quota=category_quota,
             max_records=max_records,
             max_text_bytes=1000,
             exact_below=exact_below,

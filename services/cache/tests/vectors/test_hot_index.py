@@ -218,6 +218,24 @@ async def test_a_tenant_over_its_quota_loses_what_was_used_least_recently(
     assert evicted == 1 and metrics.sample("infermesh_vector_records") == 11
 
 
+async def test_a_category_over_its_quota_loses_of_its_own(new_hot: NewHot, make: "Maker") -> None:
+    hot = new_hot(category_quota=lambda tenant, name: {"quiz": 3}.get(name))
+    others = [make.record(f"other {n}", context="c1", category="general") for n in range(4)]
+    quiz = [make.record(n, create_us=n + 10, category="quiz") for n in range(5)]
+    for record in others + quiz:
+        await hot.put("acme", Stamped(record, 1))
+    held = await hot.holds("acme", [record.entry_id for record in others + quiz])
+    assert held == {record.entry_id for record in others + quiz[2:]}
+    [near] = await hot.nearest("acme", "c0", ["tenant"], quiz[4].vector, 1, NOW_US)
+    assert near.record.category == "quiz"
+    # One that goes makes room for one more, and what is there is no news.
+    await hot.remove("acme", Removed(Removal(entry_id=quiz[2].entry_id), 2), dry_run=False)
+    assert not await hot.put("acme", Stamped(make.record(7, category="quiz"), 3))
+    assert not await hot.put("acme", Stamped(quiz[3], 4))
+    assert not await hot.load("acme", [Stamped(make.record(8, category="quiz"), 5)], NOW_US)
+    assert await hot.load("acme", [Stamped(make.record(9, category="general"), 5)], NOW_US)
+
+
 async def test_of_old_questions_those_go_first_whose_answer_others_hold(
     new_hot: NewHot, make: "Maker"
 ) -> None:

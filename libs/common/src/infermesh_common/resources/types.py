@@ -323,11 +323,14 @@ class SemanticCategorySpec(Spec):
         delta: in place of the policy's.
         penalty_usd: in place of the policy's, in dollars.
         ttl_seconds: in place of the policy's.
+        max_entries: questions stored of it, within the policy's; above it, those used least
+            recently of this category go. Absent: only the policy's bound.
     """
 
     delta: Share | None = None
     penalty_usd: Usd | None = None
     ttl_seconds: _Seconds | None = None
+    max_entries: Annotated[int, Field(strict=True, gt=0)] | None = None
 
 
 class SemanticSpec(Spec):

@@ -155,6 +155,7 @@ class Learning:
             expire_time_us=now_us + life_ms * 1000,
             tags=answer.tags,
             model=answer.model,
+            category=lesson.category,
         )
 
     async def feedback(self, tenant: str, key_id: str, decision_id: str, *, wrong: bool) -> bool:

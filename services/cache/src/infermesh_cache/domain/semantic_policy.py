@@ -27,12 +27,14 @@ class CategoryRules:
         delta: largest share of its requests that may be answered wrongly because of the tier.
         penalty_usd: what a wrong answer costs.
         ttl_ms: an answer is proposed no longer, in milliseconds.
+        max_entries: questions stored of it; None: no bound of its own.
     """
 
     name: str
     delta: float
     penalty_usd: Decimal
     ttl_ms: int
+    max_entries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class SemanticRules:
         """The rules for a task. Only tasks that the policy names have a category: what a client
         calls its tasks does not decide how many there are."""
         return self.categories.get(task, self.general)
+
+    def max_entries_of(self, category: str) -> int | None:
+        """The bound of a category by its name; None: it has none of its own, or is no more."""
+        return self.categories[category].max_entries if category in self.categories else None
 
     def scope_of(self, key_id: str, team: str) -> str:
         """Whom an answer to that key may serve, and by whose answers the key may be served: as

@@ -35,6 +35,7 @@ def _semantic_rules(spec: CachePolicySpec) -> SemanticRules:
             delta=own.delta or semantic.delta,
             penalty_usd=semantic.penalty_usd if own.penalty_usd is None else own.penalty_usd,
             ttl_ms=min(ttl_s, spec.ttl_seconds) * 1000,
+            max_entries=own.max_entries,
         )
 
     overlooked = semantic.overlooked

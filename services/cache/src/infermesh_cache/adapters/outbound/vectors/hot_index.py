@@ -30,6 +30,7 @@ class HotIndex:
         space: of all vectors.
         metrics: counts records, evictions.
         quota: most records of a tenant, by its name.
+        category_quota: most of one category of a tenant, by their names; None: only the tenant's.
         max_records: of all tenants together.
         max_text_bytes: longest text of a record.
         exact_below: partitions (context and scope) of fewer records are searched exactly.
@@ -43,6 +44,7 @@ class HotIndex:
         metrics: Metrics,
         *,
         quota: Callable[[str], int],
+        category_quota: Callable[[str, str], int | None] = lambda tenant, category: None,
         max_records: int,
         max_text_bytes: int,
         exact_below: int,
@@ -53,6 +55,7 @@ class HotIndex:
         self._build_threads = build_threads
         self._space = space
         self._quota = quota
+        self._category_quota = category_quota
         self._max_records = max_records
         self._max_text_bytes = max_text_bytes
         self._exact_below = exact_below
@@ -102,6 +105,11 @@ class HotIndex:
             return frozenset()
         evicted = set[str]()
         if not index.has(item.record.entry_id):
+            category = item.record.category
+            most = self._category_quota(tenant, category)
+            while most is not None and index.count(category) >= most:
+                self._evict(tenant, index, category)
+                evicted.add(tenant)
             while len(index) >= quota:
                 self._evict(tenant, index)
                 evicted.add(tenant)
@@ -140,6 +148,9 @@ class HotIndex:
         if known_us >= item.stamp_us:
             return True
         if known_us < 0 and (len(index) >= quota or self._records >= self._max_records):
+            return False
+        most = self._category_quota(tenant, item.record.category)
+        if known_us < 0 and most is not None and index.count(item.record.category) >= most:
             return False
         try:
             unit = unit_vector(item.record.vector, self._space.dimension)
@@ -228,8 +239,8 @@ class HotIndex:
             self._tenants[tenant] = index
         return index
 
-    def _evict(self, tenant: str, index: TenantIndex) -> None:
-        count = index.evict()
+    def _evict(self, tenant: str, index: TenantIndex, category: str | None = None) -> None:
+        count = index.evict(category)
         self._evictions.labels(tenant).inc(count)
         self._count(-count)
 

@@ -97,6 +97,7 @@ def record_row(tenant: str, item: Stamped, unit: Floats) -> Row:
             "text": record.text.encode("utf-8", "replace").decode(),
             "model": record.model,
             "tags": list(record.tags),
+            "category": record.category,
         },
         "vector": unit.tolist(),
     }
@@ -181,6 +182,8 @@ def record_of(row: Mapping[str, object]) -> Stamped:
         expire_time_us=_number(row, "expire_us"),
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
         model=_text(body, "model"),
+        # Rows written before there were quotas of categories have none.
+        category=str(body.get("category", "")),
     )
     return Stamped(record, _number(row, "stamp_us"))
 

@@ -34,6 +34,7 @@ async def open_vector_database(
     metrics: Metrics,
     *,
     quota: Callable[[str], int] | None = None,
+    category_quota: Callable[[str, str], int | None] = lambda tenant, category: None,
 ) -> AsyncIterator[TieredVectorDatabase]:
     """The database; its `run` is for the caller to start and to end before leaving.
 
@@ -43,13 +44,14 @@ async def open_vector_database(
         space: of all vectors.
         metrics: of the process.
         quota: most records of a tenant in the index; None: what the settings say for all.
+        category_quota: see `HotIndex`.
 
     Raises:
         SettingsError: the token's file cannot be read.
     """
     most = settings.index.max_records_per_tenant
     async with AsyncExitStack() as stack:
-        hot = await _hot(settings, space, metrics, quota or (lambda _: most))
+        hot = await _hot(settings, space, metrics, quota or (lambda _: most), category_quota)
         stack.push_async_callback(hot.close)
         store: VectorStore | None = None
         if settings.milvus is not None:
@@ -69,6 +71,7 @@ async def _hot(
     space: EmbeddingSpace,
     metrics: Metrics,
     quota: Callable[[str], int],
+    category_quota: Callable[[str, str], int | None],
 ) -> "HotIndex":
     await asyncio.to_thread(importlib.import_module, f"{_PACKAGE}.hot_index")
     from infermesh_cache.adapters.outbound.vectors.hot_index import HotIndex
@@ -78,6 +81,7 @@ async def _hot(
         space,
         metrics,
         quota=quota,
+        category_quota=category_quota,
         max_records=index.max_records,
         max_text_bytes=index.max_text_bytes,
         exact_below=index.exact_below,

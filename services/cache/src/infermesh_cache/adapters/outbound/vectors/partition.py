@@ -19,16 +19,24 @@ class Partition:
     Args:
         context: of all its records.
         scope: likewise.
+        category: likewise.
         dimension: of vectors.
         exact_below: partitions of fewer records are searched exactly.
         threads: see `Graph`.
     """
 
     def __init__(
-        self, context: str, scope: str, dimension: int, exact_below: int, threads: int
+        self,
+        context: str,
+        scope: str,
+        category: str,
+        dimension: int,
+        exact_below: int,
+        threads: int,
     ) -> None:
         self.context = context
         self.scope = scope
+        self.category = category
         self.rows = Rows(dimension)
         self._dimension = dimension
         self._exact_below = exact_below
@@ -113,6 +121,7 @@ class Partition:
             expire_time_us=int(self.rows.expire_us[row]),
             tags=tuple(tags),
             model=model,
+            category=self.category,
         )
 
     def nearest(self, unit: Floats, limit: int, now_us: int) -> Sequence[tuple[float, int]]:

@@ -1,5 +1,6 @@
 """All records of one tenant in one embedding space."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -34,6 +35,7 @@ class TenantIndex:
         self._places: dict[str, int] = {}
         self._models: dict[str, int] = {}
         self._tags: dict[str, set[int]] = {}
+        self._categories: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -42,6 +44,10 @@ class TenantIndex:
     def partitions(self) -> Sequence[Partition]:
         """Its partitions, none of them empty, in the order in which they were made."""
         return list(self._partitions.values())
+
+    def count(self, category: str) -> int:
+        """Records of a category."""
+        return self._categories[category]
 
     def has(self, entry_id: str) -> bool:
         """Whether there is a record of that name."""
@@ -62,11 +68,12 @@ class TenantIndex:
         if (number := self._numbers.get(key)) is None:
             number = self._numbers[key] = self._next_number
             self._next_number += 1
-            self._partitions[number] = Partition(*key, *self._shape)
+            self._partitions[number] = Partition(*key, record.category, *self._shape)
         model = self._models.setdefault(record.model, len(self._models))
         row = self._partitions[number].put(record, unit, item.stamp_us, model)
         place = number << _ROW_BITS | row
         self._places[record.entry_id] = place
+        self._categories[self._partitions[number].category] += 1
         for tag in record.tags:
             self._tags.setdefault(tag, set()).add(place)
 
@@ -122,15 +129,16 @@ class TenantIndex:
             for row in np.flatnonzero((times > 0) & (times <= now_us)):
                 yield partition.entry_id(int(row))
 
-    def evict(self) -> int:
-        """Removes a hundredth; how many. Of the records used least recently those go first whose
+    def evict(self, category: str | None = None) -> int:
+        """Removes a hundredth, of a category or of all; how many. Of the records used least recently those go first whose
         answer a later used one of them holds too: what could be answered still can be."""
         ages, places = [], []
         for number, partition in self._partitions.items():
-            rows = partition.rows.live(0)
-            ages.append(partition.rows.used_us[rows])
-            places.append(rows | number << _ROW_BITS)
-        if not len(self):
+            if category is None or partition.category == category:
+                rows = partition.rows.live(0)
+                ages.append(partition.rows.used_us[rows])
+                places.append(rows | number << _ROW_BITS)
+        if not places:
             return 0
         used, where = np.concatenate(ages), np.concatenate(places)
         count = max(1, len(used) // _EVICTED_PART)
@@ -191,6 +199,7 @@ class TenantIndex:
         partition = self._partition(place)
         record = partition.drop(place & _ROW_MASK)
         del self._places[record.entry_id]
+        self._categories[partition.category] -= 1
         if not len(partition):
             # Contexts come and go.
             del self._numbers[partition.context, partition.scope]
