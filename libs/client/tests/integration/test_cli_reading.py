@@ -284,8 +284,8 @@ def test_keys_are_listed_and_revoked(infermesh: Command, mesh: ScriptedMesh) -> 
     mesh.script("RevokeKey", keys_pb2.RevokeKeyResponse(key=keys[0]))
     when = "2026-01-02 03:04:05 UTC"
     assert lines(infermesh("keys", "list", "--tenant", "demo").stdout) == [
-        f"{'key':<5}{'tenant':<8}{'team':<6}{'role':<10}{'description':<13}{'created':<25}{'expires':<25}"
-        "revoked",
+        f"{'key':<5}{'tenant':<8}{'team':<6}{'role':<10}{'description':<13}{'created':<25}"
+        f"{'expires':<25}revoked",
         "─" * 115,
         f"k1   demo    ml    member    {'ci �[2J':<13}{when}  {when}  no",
         f"k2   -       -     operator  {'':<13}{'-':<23}  {'never':<23}  {when}",

@@ -112,18 +112,24 @@ async def _retrieval_parts(
     from infermesh_cache.adapters.outbound.embedding.factory import create_embedding_engine
     from infermesh_cache.adapters.outbound.retrieval.bm25 import Bm25Indexer
     from infermesh_cache.adapters.outbound.retrieval.reranker import create_reranker
+    from infermesh_cache.adapters.outbound.retrieval.summariser import create_summariser
 
     async with AsyncExitStack() as stack:
         engine = await create_embedding_engine(settings.embedding, breaker, metrics)
         stack.push_async_callback(engine.close)
         await _load(engine)
-        reranker = None
+        reranker, summariser = None, None
         if settings.reranker is not None:
             reranker = await create_reranker(settings.reranker, breaker, metrics)
             stack.push_async_callback(reranker.close)
+        if settings.summariser is not None:
+            summariser = await create_summariser(settings.summariser, breaker, metrics)
+            stack.push_async_callback(summariser.close)
         executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="retrieval")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
-        retriever = ContextualRetriever(engine, Bm25Indexer(), executor, reranker=reranker)
+        retriever = ContextualRetriever(
+            engine, Bm25Indexer(), executor, summariser=summariser, reranker=reranker
+        )
         return RetrievalParts(retriever, engine, stack.pop_all().aclose)
 
 

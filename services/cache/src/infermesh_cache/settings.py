@@ -101,6 +101,20 @@ class RerankerSettings(HttpModelSettings):
     max_chars: Positive = 4_096
 
 
+class SummariserSettings(HttpModelSettings):
+    """A model that writes where each chunk stands in its document.
+
+    Attributes:
+        max_chars: of a document; longer ones get no such lines.
+        max_tokens: of a line.
+        concurrency: calls at once.
+    """
+
+    max_chars: Positive = 100_000
+    max_tokens: Positive = 128
+    concurrency: Positive = 4
+
+
 class RetrievalSettings(Settings):
     """Contextual retrieval for applications' own documents.
 
@@ -114,6 +128,7 @@ class RetrievalSettings(Settings):
         threads: that rank.
         embedding: a model of its own, so that lookups do not wait for documents.
         reranker: reads the first passages again; None: nobody does.
+        summariser: writes a line for each chunk; None: rules alone say where it stands.
     """
 
     most_documents: Positive
@@ -125,6 +140,7 @@ class RetrievalSettings(Settings):
     threads: Positive
     embedding: EmbeddingSettings
     reranker: RerankerSettings | None
+    summariser: SummariserSettings | None
 
 
 class MilvusSettings(Settings):

@@ -1,5 +1,5 @@
-"""A reranking model behind a service with the `POST <base>/rerank` interface, which Cohere began and
-Jina, vLLM and llama.cpp offer too."""
+"""A reranking model behind a service with the `POST <base>/rerank` interface of Cohere, which Jina,
+vLLM and llama.cpp offer too."""
 
 import math
 from collections.abc import Sequence

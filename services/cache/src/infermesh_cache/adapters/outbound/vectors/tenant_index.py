@@ -130,8 +130,11 @@ class TenantIndex:
                 yield partition.entry_id(int(row))
 
     def evict(self, category: str | None = None) -> int:
-        """Removes a hundredth, of a category or of all; how many. Of the records used least recently those go first whose
-        answer a later used one of them holds too: what could be answered still can be."""
+        """Removes a hundredth, of a category or of all; how many.
+
+        Of the records used least recently those go first whose answer a later used one of them
+        holds too: what could be answered still can be.
+        """
         ages, places = [], []
         for number, partition in self._partitions.items():
             if category is None or partition.category == category:
