@@ -77,7 +77,7 @@ async def test_each_chunk_gets_its_own_lines_in_order(
     whole = "\n".join((MANUAL.title, *MANUAL.chunks))
     assert orjson.loads(messages[1]["content"]) == {"document": whole}
     # The same beginning each time: providers read it once.
-    heads = {orjson.dumps(request["messages"][:2]) for request in model.requests}  # type: ignore[index]
+    heads = {orjson.dumps(each["messages"][:2]) for each in model.requests}
     assert len(heads) == 1
 
 
