@@ -22,23 +22,24 @@ MILVUS = {"milvus": {"enabled": True, "persistence": {"size": "1Gi", "deleteWith
 _PER_SECOND = 10
 
 
+@pytest.fixture(scope="class")
+def by_meaning(installed_mesh: MeshOnCluster) -> Iterator[ClusterRunningMesh]:
+    installed_mesh.release.install({**installed_mesh.values, **MILVUS})
+    running = ClusterRunningMesh(installed_mesh)
+    running.apply([resource("CachePolicy", TENANT, semantic={"enabled": True, "delta": 0.01})])
+    running.add_tenant(TENANT)
+    running.apply([resource("Tenant", TENANT, cachePolicy=TENANT)])
+    try:
+        yield running
+    finally:
+        installed_mesh.kubectl.delete("tenants.infermesh.dev", TENANT)
+        installed_mesh.kubectl.delete("cachepolicies.infermesh.dev", TENANT)
+        installed_mesh.release.install(installed_mesh.values)
+
+
 @pytest.mark.usefixtures("cluster")
 class TestSemantic:
     """A mesh with the bundled Milvus, and a tenant whose policy has the semantic tier on."""
-
-    @pytest.fixture(scope="class")
-    def by_meaning(self, installed_mesh: MeshOnCluster) -> Iterator[ClusterRunningMesh]:
-        installed_mesh.release.install({**installed_mesh.values, **MILVUS})
-        running = ClusterRunningMesh(installed_mesh)
-        running.apply([resource("CachePolicy", TENANT, semantic={"enabled": True, "delta": 0.01})])
-        running.add_tenant(TENANT)
-        running.apply([resource("Tenant", TENANT, cachePolicy=TENANT)])
-        try:
-            yield running
-        finally:
-            installed_mesh.kubectl.delete("tenants.infermesh.dev", TENANT)
-            installed_mesh.kubectl.delete("cachepolicies.infermesh.dev", TENANT)
-            installed_mesh.release.install(installed_mesh.values)
 
     def test_a_stored_question_is_a_candidate_after_every_cache_pod_was_replaced(
         self, mesh: MeshOnCluster, by_meaning: ClusterRunningMesh
