@@ -128,7 +128,13 @@ async def test_json_has_the_names_and_every_field_of_the_contracts(
     mesh["governance"].script(LIST_KEYS, keys)
     async with http.get("/v1/keys", params={"page.page_size": "7", "tenant": "a b"}) as response:
         (key,) = (await response.json())["keys"]
-    assert key == {"key_id": "k", "tenant": "", "role": "ROLE_UNSPECIFIED", "description": ""}
+    assert key == {
+        "key_id": "k",
+        "tenant": "",
+        "role": "ROLE_UNSPECIFIED",
+        "description": "",
+        "team": "",
+    }
     request = keys_pb2.ListKeysRequest.FromString(mesh["governance"].calls[-1].request)
     assert (request.page.page_size, request.tenant) == (7, "a b")
 

@@ -98,6 +98,7 @@ FULL: dict[str, Document] = {
         role="admin",
         secretRef={"file": "/run/secrets/key"},
         description="for CI",
+        team="search",
     ),
 }
 SMALLEST: dict[str, Document] = {
@@ -219,6 +220,7 @@ def test_a_name_is_one_that_kubernetes_takes(name: object) -> None:
         ("CachePolicy", "epoch", -1),
         ("Tenant", "suspended", "secret-value"),
         ("ApiKey", "role", "operator"),
+        ("ApiKey", "team", "Search"),
         ("ApiKey", "secretRef", {"file": "a", "value": "secret-value"}),
     ],
 )
