@@ -91,7 +91,7 @@ async def test_the_model_is_asked_about_both_answers(
     (headers,) = model.headers
     assert headers["authorization"] == "Bearer im_secret"
     # A judgement of the mesh itself must not be compared by another judgement.
-    assert headers["x-infermesh-cache"] == "no-cache, no-store"
+    assert headers["x-infermesh-cache"] == "bypass"
     assert count(metrics, "infermesh_semantic_judge_verdicts_total", result="same") == 1
     assert count(metrics, "infermesh_semantic_judge_tokens_total", direction="input") == 120
     assert count(metrics, "infermesh_semantic_judge_tokens_total", direction="output") == 6

@@ -21,7 +21,7 @@ INSTRUCTIONS = (
 _FENCED = re.compile(r"^\s*```\w*\s*(.*?)\s*```\s*$", re.DOTALL)
 _MOST_ANSWER_BYTES = 262_144
 # The mesh must neither answer from its caches nor learn from its own judgements.
-_HEADERS = {"x-infermesh-cache": "no-cache, no-store"}
+_HEADERS = {"x-infermesh-cache": "bypass"}
 
 
 class ChatJudge:
