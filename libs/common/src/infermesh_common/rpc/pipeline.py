@@ -115,6 +115,11 @@ class ServerPipeline(grpc.aio.ServerInterceptor):
         self._wrapped: dict[str, tuple[object, grpc.RpcMethodHandler[Message, Message]]] = {}
 
     @property
+    def under_way(self) -> int:
+        """Calls that began and have not ended; a client may know the end of one a little sooner."""
+        return self._under_way
+
+    @property
     def busy(self) -> bool:
         """Whether calls are under way or came a moment ago."""
         return self._under_way > 0 or time.monotonic() < self._last_began_s + _MOMENT_S

@@ -8,6 +8,8 @@ import grpc
 from google.protobuf.wrappers_pb2 import StringValue
 
 from infermesh_common.context import RequestContext
+from infermesh_common.rpc.pipeline import ServerPipeline
+from infermesh_common.testing.servers import eventually
 
 SERVICE = "infermesh.test.v1.ScriptedService"
 ARITIES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -151,7 +153,10 @@ class RecordingObserver:
 async def scripted_server(
     service: ScriptedService, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
 ) -> AsyncIterator[str]:
-    """A server of `service` on a free loopback port; gives its target."""
+    """A server of `service` on a free loopback port; gives its target.
+
+    Calls have ended, for observers too, when it is gone.
+    """
     server = grpc.aio.server(interceptors=list(interceptors))
     service.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -160,6 +165,8 @@ async def scripted_server(
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
+        pipelines = [around for around in interceptors if isinstance(around, ServerPipeline)]
+        await eventually(lambda: not any(around.under_way for around in pipelines))
 
 
 @asynccontextmanager
