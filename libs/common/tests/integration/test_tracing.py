@@ -70,6 +70,7 @@ async def traced(
         await health.start()
         stack.push_async_callback(asyncio.to_thread, server.close)
         stack.push_async_callback(asyncio.to_thread, client.close)
+        stack.push_async_callback(eventually, lambda: not around.under_way)
         stack.push_async_callback(running.stop, None)
         stack.push_async_callback(channels.close)
         yield Traced(channels.to(f"127.0.0.1:{port}"), client, server)
