@@ -14,10 +14,11 @@ from infermesh_cache.application.contextual_retriever import ContextualRetriever
 from infermesh_cache.application.lazy_parts import Parts
 from infermesh_cache.application.reading import EmbeddingQuestionReader
 from infermesh_cache.application.retrieval import RetrievalParts
+from infermesh_cache.domain.semantic_policy import SemanticRules
 from infermesh_cache.ports import Policies
 from infermesh_cache.semantic_ports import EmbeddingEngine
 from infermesh_cache.settings import RetrievalSettings, SemanticSettings, VectorSettings
-from infermesh_common.errors import InfermeshError, Unavailable
+from infermesh_common.errors import FailedPrecondition, InfermeshError, Unavailable
 from infermesh_common.settings import BreakerSettings, SettingsError
 from infermesh_common.telemetry.metrics import Metrics
 
@@ -59,12 +60,12 @@ async def _parts(
     from infermesh_cache.adapters.outbound.vectors.opening import open_vector_database
 
     def quota(tenant: str) -> int:
-        rules = policies.tenants().get(tenant)
-        return rules.semantic.max_entries if rules is not None and rules.semantic else 0
+        rules = _semantic_rules(policies, tenant)
+        return rules.max_entries if rules is not None else 0
 
     def category_quota(tenant: str, category: str) -> int | None:
-        rules = policies.tenants().get(tenant)
-        return rules.semantic.max_entries_of(category) if rules and rules.semantic else None
+        rules = _semantic_rules(policies, tenant)
+        return rules.max_entries_of(category) if rules is not None else None
 
     async with AsyncExitStack() as stack:
         engine = await create_embedding_engine(settings.embedding, breaker, metrics)
@@ -90,6 +91,14 @@ async def _parts(
         # From here on they are ended by who uses them.
         close = stack.pop_all().aclose
     return Parts(reader, engine, database, judge, run=database.run, close=close)
+
+
+def _semantic_rules(policies: Policies, tenant: str) -> SemanticRules | None:
+    """None: the tenant is no more, or leaves the tier off. Asked for each row, so it is quick."""
+    try:
+        return policies.rules_of(tenant).semantic
+    except FailedPrecondition:
+        return None
 
 
 def retrieval_builder(

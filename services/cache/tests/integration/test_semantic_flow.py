@@ -44,6 +44,7 @@ class Asker:
     """Asks as a router does: looks up, has a model answer what is not there, stores."""
 
     def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.channel = channel
         self.stub = cache_pb2_grpc.CacheServiceStub(channel)
         self.metadata = metadata
         self.calls = 0
@@ -98,8 +99,8 @@ class Asker:
             await self.answer(text, found, f"Answer {topic}{words}.")
         return found
 
-    async def explain(self, text: str) -> cache_pb2.ExplainLookupResponse:
-        request = cache_pb2.ExplainLookupRequest(query=self.query(text))
+    async def explain(self, text: str, *, task: str = "") -> cache_pb2.ExplainLookupResponse:
+        request = cache_pb2.ExplainLookupRequest(query=self.query(text, task=task))
         return await self.stub.ExplainLookup(request, metadata=self.metadata, timeout=DEADLINE_S)
 
     async def feedback(
@@ -276,6 +277,24 @@ async def test_explaining_counts_nothing_and_says_why(
     assert far.match.verdict != SERVED and far.explanation
 
 
+async def test_a_category_is_young_for_a_shorter_time_beside_one_that_is_not(
+    mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance
+) -> None:
+    mesh.declare("globex", semantic=SEMANTIC)
+    asker = await taught(mesh, redis_server, governance, categories={"faq": {}})
+    stranger = Asker(asker.channel, bearer(governance.issue("globex", Role.ADMIN)))
+    for who, task in ((asker, "faq"), (stranger, "")):
+        found = await who.lookup("a question", task=task)
+        await who.answer("a question", found, "Yes.")
+
+    async def told(who: Asker, task: str, needed: int) -> bool:
+        said = await who.explain("a question too", task=task)
+        return said.match.reason == "YOUNG" and f"before {needed} proposals" in said.explanation
+
+    await eventually(lambda: told(asker, "faq", 50), what="it starts from what the other knows")
+    await eventually(lambda: told(stranger, "", 150), what="another tenant does not")
+
+
 async def test_feedback_counts_an_error_and_retires_the_entry_once(
     mesh: Mesh,
     redis_server: RedisServer,
@@ -344,9 +363,9 @@ async def test_a_model_that_cannot_be_loaded_is_tried_again(
     async def works() -> bool:
         return await reason() == "NOTHING_NEAR"
 
-    await eventually(failed)
+    await eventually(failed, what="the failure is said")
     mesh.parts.fault = None
-    await eventually(works)
+    await eventually(works, what="the next attempt succeeds")
 
 
 async def test_an_answer_that_was_invalidated_is_not_served_to_other_questions(

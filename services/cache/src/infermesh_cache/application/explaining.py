@@ -14,7 +14,7 @@ from infermesh_cache.domain.match import Match, Proceeding
 from infermesh_cache.domain.semantic.decision import Decision, Reason, Verdict
 from infermesh_cache.domain.semantic.mismatch import MismatchCostCalculator
 from infermesh_cache.domain.semantic.similarity import Proposal
-from infermesh_cache.domain.semantic.tuner import FEWEST_EXAMPLES, AdaptiveThresholdTuner
+from infermesh_cache.domain.semantic.tuner import AdaptiveThresholdTuner
 from infermesh_cache.domain.semantic_policy import CategoryRules
 from infermesh_cache.learning_ports import Asked, Place
 from infermesh_cache.ports import Policies
@@ -106,7 +106,8 @@ class Explaining:
         question = await parts.reader.read(asked, place)
         if question is None:
             space = parts.engine.space.name
-            return Explanation(match, _sentence(match), "", "", space, (), (), {}, 0.0, evidence)
+            sentence = _sentence(match, tuner)
+            return Explanation(match, sentence, "", "", space, (), (), {}, 0.0, evidence)
         scope = semantic.scope_of(asked.key_id, asked.team)
         near = await self._proposer.near(parts.vectors, tenant, question, scope, 0)
         features: Mapping[str, float] = {}
@@ -121,7 +122,7 @@ class Explaining:
             match = replace(match, reason="NOTHING_NEAR")
         return Explanation(
             match,
-            _sentence(match, price),
+            _sentence(match, tuner, price),
             question.text,
             question.context,
             question.space.name,
@@ -180,15 +181,15 @@ def _told(tuner: SharedTuner) -> EvidenceTold:
     )
 
 
-def _sentence(match: Match, price: float = 0.0) -> str:
+def _sentence(match: Match, tuner: SharedTuner, price: float = 0.0) -> str:
     sure = "" if match.probability is None else f"{match.probability:.2%} sure to be right"
     permitted = f"{match.delta:.2%} of all requests at {match.confidence:.0%} confidence"
     return {
         "NOT_COMPARABLE": "The request has no question that could be compared by meaning.",
         "NOTHING_NEAR": "No entry of the same context may serve it: a model answers.",
         Reason.YOUNG.value: (
-            f"The tier is young: it serves nothing before {FEWEST_EXAMPLES} proposals have been "
-            "compared with answers of models."
+            f"The tier is young: it serves nothing before {tuner.tuner.fewest_examples} proposals "
+            "have been compared with answers of models."
         ),
         Reason.TOO_LIKELY_WRONG.value: (
             f"The nearest answer is {sure}; with {permitted} permitted to be wrong, the evidence "

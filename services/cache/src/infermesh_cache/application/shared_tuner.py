@@ -23,7 +23,6 @@ from infermesh_cache.domain.semantic.examples import Examples
 from infermesh_cache.domain.semantic.metric import AnswerMetric
 from infermesh_cache.domain.semantic.packing import BadState
 from infermesh_cache.domain.semantic.tuner import (
-    GROWTH,
     AdaptiveThresholdTuner,
     Lesson,
     TunerSettings,
@@ -75,7 +74,6 @@ class SharedTuner:
         self._untold: list[Example] = []
         self._seen: OrderedDict[str, tuple[Floats, str]] = OrderedDict()
         self._metric_at = _FIRST_METRIC
-        self._fitted_at = 0
         self._bound: tuple[int, int, float] | None = None
 
     @property
@@ -150,7 +148,6 @@ class SharedTuner:
         features = tuple(decision.proposal.features.tolist())
         self._untold.append(Example(regime + lesson.drift, features, wrong, self._origin))
         if lesson.drift:
-            self._fitted_at = 0
             _log.warning("semantic_drift", tenant=self.tenant, category=self.category)
         return lesson
 
@@ -166,7 +163,7 @@ class SharedTuner:
 
     def fit_due(self) -> bool:
         """Whether there are enough new outcomes for another model."""
-        return self.tuner.examples.seen >= max(self.tuner.fewest_examples, GROWTH * self._fitted_at)
+        return self.tuner.fit_due()
 
     def metric_due(self) -> bool:
         """Whether there are enough new entries for another metric."""
@@ -184,8 +181,7 @@ class SharedTuner:
     async def take_fit(self, fitted: "Fitted") -> None:
         """Puts what was fitted into force, and keeps the metric for the next start."""
         if fitted.model is not None:
-            self.tuner.model = fitted.model
-            self._fitted_at = fitted.outcomes
+            self.tuner.take_model(fitted.model, fitted.outcomes)
         if fitted.entries:
             most = min(int(fitted.entries * _METRIC_GROWTH) + 1, _MOST_SEEN)
             self._metric_at = most if fitted.entries < _MOST_SEEN else _MOST_SEEN + 1
@@ -293,7 +289,6 @@ class SharedTuner:
         examples.seen = max(examples.seen, seen)
         first = self._version == 0 and own.regime == other.certificate.evidence.regime
         self.tuner = other
-        self._fitted_at = seen if other.model is not None else 0
         if first and own.requests:
             self.tuner.certificate = other.certificate.joined(own)
 

@@ -1,6 +1,7 @@
 """The tuners of all tenants that this process has met."""
 
 import asyncio
+from collections import defaultdict
 from concurrent.futures import Executor
 
 import structlog
@@ -43,7 +44,7 @@ class TunerBook:
         self._background = background
         self._origin = origin
         self._interval_s = interval_ms / 1000
-        self._tuners: dict[tuple[str, str], SharedTuner] = {}
+        self._tuners: defaultdict[str, dict[str, SharedTuner]] = defaultdict(dict)
         self._opening: dict[tuple[str, str], asyncio.Lock] = {}
         self._syncing: dict[tuple[str, str], asyncio.Lock] = {}
         self._fitting: set[tuple[str, str]] = set()
@@ -65,16 +66,17 @@ class TunerBook:
             young_audit_rate=max(rules.audit_rate, 0.1),
             overlooked=rules.overlooked,
         )
-        known = self._tuners.get(key)
+        tuners = self._tuners[tenant]
+        known = tuners.get(category.name)
         if known is None:
             async with self._opening.setdefault(key, asyncio.Lock()):
-                known = self._tuners.get(key)
+                known = tuners.get(category.name)
                 if known is None:
                     known = SharedTuner(
                         self._states, tenant, category.name, settings, origin=self._origin
                     )
                     await known.restore()
-                    self._tuners[key] = known
+                    tuners[category.name] = known
         known.change(settings)
         return known
 
@@ -87,7 +89,9 @@ class TunerBook:
     def fit_if_due(self, tuner: SharedTuner) -> None:
         """Begins a fit of model or metric when there is enough that is new."""
         key = (tuner.tenant, tuner.category)
-        tuner.learn_from(other for other in self._tuners.values() if other is not tuner)
+        # Of its tenant alone, which has few categories; processes may have thousands of tenants.
+        others = self._tuners[tuner.tenant].values()
+        tuner.learn_from(other for other in others if other is not tuner)
         if (tuner.fit_due() or tuner.metric_due()) and key not in self._fitting:
             self._fitting.add(key)
             self._background.start(self._fit(key, tuner), "semantic-fit")
@@ -112,7 +116,7 @@ class TunerBook:
 
     async def share_all(self) -> None:
         """One round. What fails is left for the next one."""
-        for tuner in tuple(self._tuners.values()):
+        for tuner in [tuner for tuners in self._tuners.values() for tuner in tuners.values()]:
             try:
                 await self.share(tuner)
             except InfermeshError as error:

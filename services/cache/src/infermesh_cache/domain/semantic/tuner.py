@@ -238,8 +238,11 @@ class AdaptiveThresholdTuner:
     def fit(self) -> None:
         """Fits the model to the outcomes known; takes some tens of milliseconds."""
         features, wrong = self.examples.arrays()
-        self.model = ErrorModel.fit(features, wrong, self.pooled)
-        self._fitted_at = self.examples.seen
+        self.take_model(ErrorModel.fit(features, wrong, self.pooled), self.examples.seen)
+
+    def take_model(self, model: ErrorModel, outcomes: int) -> None:
+        """Decides by a model fitted elsewhere to the outcomes up to the one of that number."""
+        self.model, self._fitted_at = model, outcomes
 
     def state(self) -> dict[str, object]:
         """What `restore` takes besides the settings; of JSON's types."""
