@@ -185,6 +185,30 @@ async def test_answers_of_other_words_are_compared_by_a_model_where_the_policy_s
     assert text.startswith(f"Answer {topic} ")
 
 
+class AbsentJudge:
+    """Cannot be reached."""
+
+    async def same(self, question: str, left: str, right: str) -> bool:
+        raise Unavailable("JUDGE_UNAVAILABLE", "The judge cannot be reached.")
+
+
+async def test_an_answer_that_cannot_be_compared_may_be_proposed_all_the_same(
+    mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance
+) -> None:
+    mesh.parts.judge = AbsentJudge()
+    mesh.declare("acme", semantic={**SEMANTIC, "comparison": "judge", "overlooked": 0.1})
+    replica = await mesh.start(redis_server)
+    asker = Asker(replica.channel, bearer(governance.issue("acme", Role.MEMBER)))
+    await loaded(asker)
+    for number, text in enumerate(("the very question", "the very question now")):
+        found = await asker.lookup(text)
+        assert found.semantic.reason == ("YOUNG" if number else "NOTHING_NEAR")
+        await asker.answer(text, found, f"Answer {number}.")
+        await eventually(lambda stored=number: len(mesh.parts.vectors.records) > stored)
+    labels = {"tenant": "acme", "result": "not_learnt"}
+    assert await replica.metric("infermesh_semantic_outcomes_total", **labels) == 1
+
+
 async def test_without_its_judge_a_policy_learns_nothing_and_says_so(
     mesh: Mesh, redis_server: RedisServer, governance: FakeGovernance
 ) -> None:

@@ -97,7 +97,14 @@ class Learning:
                 return
             category = rules.category_of(lesson.category)
             comparer = comparer_of(rules, parts.engine, parts.judge)
-            identity = await self._outcome(tenant, lesson, answer, rules, category, parts, comparer)
+            try:
+                identity = await self._outcome(
+                    tenant, lesson, answer, rules, category, parts, comparer
+                )
+            except InfermeshError as error:
+                # Its answer may be proposed all the same.
+                self._not_learnt(tenant, error)
+                identity = comparer.identity(answer.body)
             if ttl_ms > 0:
                 life_ms = min(ttl_ms, category.ttl_ms)
                 record = self._record(fingerprint, lesson, answer, identity, life_ms)
@@ -105,8 +112,11 @@ class Learning:
                 tuner = await self._tuners.open(tenant, category, rules)
                 tuner.saw(record.entry_id, record.vector, identity)
         except InfermeshError as error:
-            self._outcomes.labels(tenant, "not_learnt").inc()
-            _log.info("lesson_not_learnt", tenant=tenant, reason=error.reason)
+            self._not_learnt(tenant, error)
+
+    def _not_learnt(self, tenant: str, error: InfermeshError) -> None:
+        self._outcomes.labels(tenant, "not_learnt").inc()
+        _log.info("lesson_not_learnt", tenant=tenant, reason=error.reason)
 
     async def _outcome(
         self,
