@@ -200,6 +200,7 @@ async def test_a_new_resource_is_read_without_waiting_for_the_next_look(
         reading.keys.declare([_resource("ci", tmp_path / "key")])
         while key_id not in reading.told[-1]:
             await asyncio.sleep(0)
+    assert set(reading.told[-1]) == {key_id}
     running.cancel()
 
 

@@ -7,6 +7,9 @@ from enum import IntEnum
 
 from infermesh.governance.v1 import keys_pb2
 
+TEAM = r"([a-z0-9]([-a-z0-9]*[a-z0-9])?)?"
+"""Regular expression of the whole name of a team; empty: none."""
+LONGEST_TEAM_CHARS = 63
 _KEY = re.compile(r"im_([0-9a-f]{16})_[A-Za-z0-9-]{20,100}", re.ASCII)
 
 
@@ -34,6 +37,11 @@ class Identity:
     key_id: str
     role: Role
     team: str = ""
+
+
+def is_team(name: str) -> bool:
+    """Whether a team may be called so; empty: none is meant."""
+    return len(name) <= LONGEST_TEAM_CHARS and re.fullmatch(TEAM, name) is not None
 
 
 def parse_key_id(api_key: str) -> str | None:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from infermesh_common.identity.model import LONGEST_TEAM_CHARS, TEAM
 from infermesh_common.resources.declaration import Column, Needed, OneOf, Rule
 
 API_VERSION = "infermesh.dev/v1alpha1"
@@ -28,7 +29,7 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 Name = Annotated[
     str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", min_length=1, max_length=253)
 ]
-Team = Annotated[str, StringConstraints(pattern=rf"^({_LABEL})?$", max_length=63)]
+Team = Annotated[str, StringConstraints(pattern=f"^{TEAM}$", max_length=LONGEST_TEAM_CHARS)]
 """Whom a key belongs to within its tenant; empty: nobody."""
 Capability = Literal[
     "chat", "embeddings", "tools", "json_schema", "vision", "logprobs", "audio", "reasoning"

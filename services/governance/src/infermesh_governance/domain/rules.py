@@ -10,14 +10,13 @@ from infermesh_common.errors import (
     NotFound,
     PermissionDenied,
 )
-from infermesh_common.identity.model import Identity, Role
+from infermesh_common.identity.model import Identity, Role, is_team
 from infermesh_governance.domain.keys import KeyRecord, Origin
 
 LONGEST_DESCRIPTION_CHARS = 200
 # 9999-12-31T23:59:59.999999Z, the end of what a protobuf Timestamp may hold.
 _LAST_US = 253_402_300_799_999_999
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_TEAM = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -69,7 +68,7 @@ def validated(request: KeyRequest, now_us: int) -> KeyRequest:
             "No key has the role service: services know each other by the internal token.",
             field="role",
         )
-    if request.team and not _TEAM.fullmatch(request.team):
+    if not is_team(request.team):
         raise InvalidArgument(
             "TEAM_INVALID",
             "team may have lower-case letters, digits and, between them, hyphens; at most 63.",
