@@ -7,16 +7,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.processes import NotReady
 
 from infermesh_cache.adapters.outbound.embedding.minilm import FP32, INT8, MiniLmEncoder
-from infermesh_cache.adapters.outbound.embedding.remote import RemoteModel, RemoteVectors
+from infermesh_cache.adapters.outbound.embedding.remote import create_remote_vectors
 from infermesh_cache.adapters.outbound.embedding.static_vectors import StaticEncoder
 from infermesh_cache.adapters.outbound.embedding.threaded import ThreadedEncoder
 from infermesh_cache.application.embedding_engine import Batching, BatchingEmbeddingEngine
 from infermesh_cache.embedding_ports import TextEncoder
-from infermesh_common.resilience import Dependency
+from infermesh_cache.embedding_settings import RemoteModelSettings
 from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.servers import free_port
@@ -55,17 +56,20 @@ def local_engine(
 async def remote_engine(port: int) -> BatchingEmbeddingEngine:
     """An engine in front of the embedding service of `serving_model`."""
     metrics = Metrics()
-    model = RemoteModel(
-        f"http://127.0.0.1:{port}/v1",
-        MODEL_NAME,
-        REMOTE_DIMENSION,
-        "1",
-        REMOTE_CHARS,
-        {"authorization": f"Bearer {REMOTE_KEY}"},
-    )
     breaker = BreakerSettings(failure_threshold=5, open_ms=1000, max_concurrent=8)
-    guard = await Dependency.create("embedding", breaker, metrics)
-    vectors = RemoteVectors(model, guard, timeout_ms=120_000, connect_timeout_ms=5000)
+    with TemporaryDirectory() as folder:
+        key = Path(folder) / "key"
+        key.write_text(REMOTE_KEY)
+        settings = RemoteModelSettings(
+            base_url=f"http://127.0.0.1:{port}/v1",
+            model=MODEL_NAME,
+            version="1",
+            dimension=REMOTE_DIMENSION,
+            api_key_file=key,
+            concurrency=1,
+            timeout_ms=120_000,
+        )
+        vectors = await create_remote_vectors(settings, REMOTE_CHARS, breaker, metrics)
     return BatchingEmbeddingEngine(vectors, BATCHING, metrics)
 
 

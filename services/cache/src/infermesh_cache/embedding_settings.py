@@ -1,10 +1,11 @@
 """Settings of the embedding engine, and the engine that they describe."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
+from infermesh_cache.model_settings import HttpModelSettings
 from infermesh_common.settings import Settings
 
 
@@ -35,28 +36,18 @@ class LocalModelSettings(Settings):
     reload_after_ms: PositiveInt
 
 
-class RemoteModelSettings(Settings):
+class RemoteModelSettings(HttpModelSettings):
     """A service with the OpenAI embeddings interface.
 
     Attributes:
-        base_url: up to before `/embeddings`.
-        model: name that the service knows it by.
         version: of the model; another one starts a new space.
         dimension: of its vectors.
-        api_key_file: holds the API key; None where none is wanted.
         concurrency: calls at once.
-        timeout_ms: longest time of a call.
-        connect_timeout_ms: of it for connecting.
     """
 
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+[^\s@?#/]$")]
-    model: Annotated[str, Field(min_length=1)]
     version: str
     dimension: PositiveInt
-    api_key_file: Path | None
     concurrency: PositiveInt
-    timeout_ms: PositiveInt
-    connect_timeout_ms: PositiveInt
 
 
 class EmbeddingSettings(Settings):

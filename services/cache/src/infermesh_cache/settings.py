@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infermesh_cache.embedding_settings import EmbeddingSettings
+from infermesh_cache.model_settings import HttpModelSettings
 from infermesh_common.settings import CommonSettings, Settings
 
 Positive = Annotated[int, Field(gt=0)]
@@ -39,24 +40,6 @@ class CopySettings(Settings):
     """Copies of entries that routers keep."""
 
     lease_ms: Positive
-
-
-class HttpModelSettings(Settings):
-    """A model behind a service that takes JSON over HTTP.
-
-    Attributes:
-        base_url: up to before the path of the interface.
-        model: name that the service knows it by.
-        api_key_file: holds the API key; None where none is wanted.
-        timeout_ms: longest time of a call.
-        connect_timeout_ms: of it for connecting.
-    """
-
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+[^\s@?#/]$")]
-    model: Annotated[str, Field(min_length=1)]
-    api_key_file: Path | None = None
-    timeout_ms: Positive = 30_000
-    connect_timeout_ms: Positive = 2_000
 
 
 class JudgeSettings(HttpModelSettings):

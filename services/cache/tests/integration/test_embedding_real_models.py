@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from infermesh_cache.adapters.outbound.embedding.minilm import FP32, INT8, MiniLmEncoder
-from infermesh_cache.adapters.outbound.embedding.remote import RemoteModel, RemoteVectors
+from infermesh_cache.adapters.outbound.embedding.remote import RemoteVectors, create_remote_vectors
 from infermesh_cache.adapters.outbound.embedding.static_vectors import StaticEncoder
 from infermesh_cache.adapters.outbound.embedding.threaded import ThreadedEncoder
 from infermesh_cache.application.embedding_engine import Batching, BatchingEmbeddingEngine
 from infermesh_cache.embedding_ports import TextEncoder, TextVectors
+from infermesh_cache.embedding_settings import RemoteModelSettings
 from infermesh_cache.semantic_ports import Floats
 from infermesh_common.errors import Unavailable
-from infermesh_common.resilience import Dependency
 from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 from infermesh_common.testing.servers import free_port
@@ -147,8 +147,9 @@ class EmbeddingServer:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         self.key = "key-of-the-test"
-        (folder / "key").write_text(self.key)
-        arguments = ["--port", str(self.port), "--api-key-file", str(folder / "key")]
+        self.key_file = folder / "key"
+        self.key_file.write_text(self.key)
+        arguments = ["--port", str(self.port), "--api-key-file", str(self.key_file)]
         sizes = ["--slots", "2", "--slot-context", "512", "--prompt-cache-mib", "0"]
         module = [sys.executable, "-m", "infermesh_local.model_server"]
         self.process = subprocess.Popen([*module, *arguments, *sizes, "--stop-grace-s", "2"])
@@ -182,16 +183,22 @@ async def remote(
     server: EmbeddingServer,
     metrics: Metrics,
     *,
-    key: str | None = None,
+    key_file: Path | None = None,
     dimension: int = EmbeddingServer.dimension,
     timeout_ms: int = 60_000,
 ) -> RemoteVectors:
     """The adapter before that service."""
-    headers = {"authorization": f"Bearer {key or server.key}"}
-    model = RemoteModel(server.base_url, "smollm2-135m", dimension, "1", 1000, headers)
+    settings = RemoteModelSettings(
+        base_url=server.base_url,
+        model="smollm2-135m",
+        version="1",
+        dimension=dimension,
+        api_key_file=key_file or server.key_file,
+        concurrency=2,
+        timeout_ms=timeout_ms,
+    )
     breaker = BreakerSettings(failure_threshold=5, open_ms=1000, max_concurrent=8)
-    guard = await Dependency.create("embedding", breaker, metrics)
-    return RemoteVectors(model, guard, timeout_ms=timeout_ms, connect_timeout_ms=5000)
+    return await create_remote_vectors(settings, 1000, breaker, metrics)
 
 
 async def test_a_real_service_embeds(server: EmbeddingServer, metrics: Metrics) -> None:
@@ -210,9 +217,15 @@ async def test_a_real_service_embeds(server: EmbeddingServer, metrics: Metrics) 
     ],
 )
 async def test_a_service_that_is_not_as_expected_gives_no_vectors(
-    server: EmbeddingServer, metrics: Metrics, key: str | None, dimension: int, reason: str
+    server: EmbeddingServer,
+    metrics: Metrics,
+    tmp_path: Path,
+    key: str | None,
+    dimension: int,
+    reason: str,
 ) -> None:
-    model = await remote(server, metrics, key=key, dimension=dimension)
+    (tmp_path / "key").write_text(key or server.key)
+    model = await remote(server, metrics, key_file=tmp_path / "key", dimension=dimension)
     with pytest.raises(Unavailable) as error:
         await embed(model, metrics, ["a"])
     assert error.value.reason == reason

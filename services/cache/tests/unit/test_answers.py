@@ -85,7 +85,7 @@ def test_all_of_a_message_is_said() -> None:
     assert paris == said(body(tool_calls=[call("Paris", "call-2")]))
     assert paris != said(body(tool_calls=[call("Lyon", "call-1")]))
     assert said(body(refusal="No.")) != said(body("No."))
-    assert said(body([{"type": "text", "text": "a"}]))  # type: ignore[arg-type]
+    assert said(body([{"type": "text", "text": "a"}]))
 
 
 @pytest.mark.parametrize("broken", [b"", b"{}", b"[]", b'{"choices": [{}]}', b'{"choices": 1}'])

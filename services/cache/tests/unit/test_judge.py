@@ -26,7 +26,7 @@ class Model:
 
     content: object = '{"same": true}'
     status: int = 200
-    delay_s: float = 0
+    hangs: bool = False
     body: bytes | None = None
     requests: list[dict[str, object]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
@@ -35,7 +35,8 @@ class Model:
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append(await request.json())
         self.headers.append(request.headers)
-        await asyncio.sleep(self.delay_s)
+        if self.hangs:
+            await asyncio.Event().wait()
         completion = {
             "choices": [{"message": {"role": "assistant", "content": self.content}}],
             "usage": {"prompt_tokens": 120, "completion_tokens": 6},
@@ -84,7 +85,9 @@ async def test_the_model_is_asked_about_both_answers(
     assert await judge.same("How long?", "14 days", "Two weeks")
     (request,) = model.requests
     assert request["model"] == "gpt-x" and request["temperature"] == 0
-    system, user = request["messages"]  # type: ignore[misc]
+    messages = request["messages"]
+    assert isinstance(messages, list)
+    system, user = messages
     assert system == {"role": "system", "content": INSTRUCTIONS}
     shown = {"question": "How long?", "answers": ["14 days", "Two weeks"]}
     assert orjson.loads(user["content"]) == shown
@@ -158,7 +161,7 @@ async def test_an_endless_answer_is_not_read(model: Model, judge: ChatJudge) -> 
 
 
 async def test_a_slow_or_absent_service_is_given_up(model: Model, metrics: Metrics) -> None:
-    model.delay_s = 30
+    model.hangs = True
     slow = JudgeSettings(base_url=model.base_url, model="m", timeout_ms=50)
     absent = JudgeSettings(base_url="http://127.0.0.1:9/v1", model="m")
     for settings in (slow, absent):

@@ -1,5 +1,6 @@
 """AnswerComparer: whether two answers say the same."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -48,17 +49,10 @@ class FormComparer:
             return digest(body.hex())
 
 
-class EmbeddingComparer:
-    """Implements `AnswerComparer`: answers whose embeddings agree, and whose numbers are equal.
+class _ReadingComparer(ABC):
+    """Answers that are equal as normalised are the same; others are read."""
 
-    Args:
-        engine: embeds answers.
-        agreement: cosine from which two agree.
-    """
-
-    def __init__(self, engine: EmbeddingEngine, agreement: float) -> None:
-        self._engine = engine
-        self._agreement = agreement
+    def __init__(self) -> None:
         self._normalised = FormComparer(normalised_form)
 
     async def same(self, left: bytes, right: bytes, question: str) -> bool:
@@ -69,17 +63,38 @@ class EmbeddingComparer:
             texts = said(left), said(right)
         except NotAnAnswer:
             return False
-        if not all(texts) or _numbers(texts[0]) != _numbers(texts[1]):
-            return False
-        vectors = await self._engine.embed(texts)
-        return bool(np.dot(vectors[0], vectors[1]) >= self._agreement)
+        return all(texts) and await self._agree(*texts, question)
 
     def identity(self, body: bytes) -> str:
         """See `AnswerComparer.identity`."""
         return self._normalised.identity(body)
 
+    @abstractmethod
+    async def _agree(self, left: str, right: str, question: str) -> bool:
+        """Whether two texts, neither of them empty, say the same."""
 
-class JudgeComparer:
+
+class EmbeddingComparer(_ReadingComparer):
+    """Implements `AnswerComparer`: answers whose embeddings agree, and whose numbers are equal.
+
+    Args:
+        engine: embeds answers.
+        agreement: cosine from which two agree.
+    """
+
+    def __init__(self, engine: EmbeddingEngine, agreement: float) -> None:
+        super().__init__()
+        self._engine = engine
+        self._agreement = agreement
+
+    async def _agree(self, left: str, right: str, question: str) -> bool:
+        if _numbers(left) != _numbers(right):
+            return False
+        vectors = await self._engine.embed((left, right))
+        return bool(np.dot(vectors[0], vectors[1]) >= self._agreement)
+
+
+class JudgeComparer(_ReadingComparer):
     """Implements `AnswerComparer`: a model reads both, unless they are equal as normalised.
 
     It is asked in both orders, for models prefer what they read first; one no is a no. Whatever is
@@ -90,26 +105,12 @@ class JudgeComparer:
     """
 
     def __init__(self, judge: AnswerJudge) -> None:
+        super().__init__()
         self._judge = judge
-        self._normalised = FormComparer(normalised_form)
 
-    async def same(self, left: bytes, right: bytes, question: str) -> bool:
-        """See `AnswerComparer.same`."""
-        if await self._normalised.same(left, right, question):
-            return True
-        try:
-            one, other = said(left), said(right)
-        except NotAnAnswer:
-            return False
-        if not one or not other:
-            return False
-        return await self._judge.same(question, one, other) and await self._judge.same(
-            question, other, one
-        )
-
-    def identity(self, body: bytes) -> str:
-        """See `AnswerComparer.identity`."""
-        return self._normalised.identity(body)
+    async def _agree(self, left: str, right: str, question: str) -> bool:
+        one = await self._judge.same(question, left, right)
+        return one and await self._judge.same(question, right, left)
 
 
 def _numbers(text: str) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import Enum
 
 
-class Scope(Enum):
+class AnswerScope(Enum):
     """Whom an answer serves besides who asked for it."""
 
     KEY = "key"
@@ -57,7 +57,7 @@ class SemanticRules:
 
     confidence: float
     audit_rate: float
-    scope: Scope
+    scope: AnswerScope
     comparison: str
     overlooked: float
     max_entries: int
@@ -78,6 +78,6 @@ class SemanticRules:
     def scope_of(self, key_id: str, team: str) -> str:
         """Whom an answer to that key may serve, and by whose answers the key may be served: as
         `VectorRecord.scope`. A key without a team shares with nobody where teams are kept apart."""
-        if self.scope is Scope.TENANT:
+        if self.scope is AnswerScope.TENANT:
             return "tenant"
-        return f"team:{team}" if self.scope is Scope.TEAM and team else f"user:{key_id}"
+        return f"team:{team}" if self.scope is AnswerScope.TEAM and team else f"user:{key_id}"

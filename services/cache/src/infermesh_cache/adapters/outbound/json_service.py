@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from infermesh_cache.settings import HttpModelSettings
+from infermesh_cache.model_settings import HttpModelSettings
 from infermesh_common.errors import InvalidArgument, Unavailable
 from infermesh_common.resilience import Dependency
 from infermesh_common.settings import BreakerSettings, read_secret

@@ -1,9 +1,10 @@
-"""A model that compares answers, over the OpenAI chat interface, `POST <base>/chat/completions`."""
+"""A language model that compares answers."""
 
 import re
 
 import orjson
 
+from infermesh_cache.adapters.outbound.chat_model import ChatModel
 from infermesh_cache.adapters.outbound.json_service import JsonService
 from infermesh_cache.settings import JudgeSettings
 from infermesh_common.errors import InvalidArgument
@@ -19,7 +20,6 @@ INSTRUCTIONS = (
     ' Reply with {"same": true} or {"same": false} and nothing else.'
 )
 _FENCED = re.compile(r"^\s*```\w*\s*(.*?)\s*```\s*$", re.DOTALL)
-_MOST_ANSWER_BYTES = 262_144
 # The mesh must neither answer from its caches nor learn from its own judgements.
 _HEADERS = {"x-infermesh-cache": "bypass"}
 
@@ -28,70 +28,53 @@ class ChatJudge:
     """Implements `AnswerJudge`.
 
     Args:
-        service: is asked.
-        settings: model and limits.
+        model: is asked.
+        max_chars: of question and answers together; longer ones are not sent.
         metrics: counts verdicts and tokens.
     """
 
-    def __init__(self, service: JsonService, settings: JudgeSettings, metrics: Metrics) -> None:
-        self._service = service
-        self._settings = settings
+    def __init__(self, model: ChatModel, max_chars: int, metrics: Metrics) -> None:
+        self._model = model
+        self._max_chars = max_chars
         self._verdicts = metrics.counter("infermesh_semantic_judge_verdicts_total")
         self._tokens = metrics.counter("infermesh_semantic_judge_tokens_total")
 
     async def same(self, question: str, left: str, right: str) -> bool:
         """See `AnswerJudge.same`. What it cannot judge is not the same: a refusal, a verdict of
         another form, texts that are too long."""
-        if len(question) + len(left) + len(right) > self._settings.max_chars:
-            return self._judged(None)
+        verdict = None
+        if len(question) + len(left) + len(right) <= self._max_chars:
+            verdict = await self._asked(question, left, right)
+        result = {True: "same", False: "different", None: "none"}[verdict]
+        self._verdicts.labels(result).inc()
+        return verdict is True
+
+    async def _asked(self, question: str, left: str, right: str) -> bool | None:
         shown = orjson.dumps({"question": question, "answers": [left, right]}).decode()
         messages = [
             {"role": "system", "content": INSTRUCTIONS},
             {"role": "user", "content": shown},
         ]
-        body = orjson.dumps(
-            {
-                "model": self._settings.model,
-                "messages": messages,
-                "temperature": 0,
-                "max_tokens": self._settings.max_tokens,
-            }
-        )
         try:
-            data = await self._service.post(
-                "/chat/completions", body, most_bytes=_MOST_ANSWER_BYTES
-            )
+            reply = await self._model.reply(messages)
         except InvalidArgument:
-            return self._judged(None)
-        return self._judged(self._verdict(data))
-
-    def _verdict(self, data: bytes) -> bool | None:
-        try:
-            completion = orjson.loads(data)
-            text = completion["choices"][0]["message"]["content"]
-            self._count_tokens(completion.get("usage"))
-            fenced = _FENCED.match(text)
-            verdict = orjson.loads(fenced.group(1) if fenced else text)["same"]
-        except (orjson.JSONDecodeError, AttributeError, IndexError, KeyError, TypeError):
             return None
-        return verdict if isinstance(verdict, bool) else None
-
-    def _count_tokens(self, usage: object) -> None:
-        if not isinstance(usage, dict):
-            return
-        for name, direction in (("prompt_tokens", "input"), ("completion_tokens", "output")):
-            tokens = usage.get(name)
-            if isinstance(tokens, int) and tokens > 0:
-                self._tokens.labels(direction).inc(tokens)
-
-    def _judged(self, verdict: bool | None) -> bool:
-        result = {True: "same", False: "different", None: "none"}[verdict]
-        self._verdicts.labels(result).inc()
-        return verdict is True
+        self._tokens.labels("input").inc(reply.input_tokens)
+        self._tokens.labels("output").inc(reply.output_tokens)
+        return _verdict(reply.text or "")
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._service.close()
+        await self._model.close()
+
+
+def _verdict(text: str) -> bool | None:
+    fenced = _FENCED.match(text)
+    try:
+        verdict = orjson.loads(fenced.group(1) if fenced else text)["same"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return verdict if isinstance(verdict, bool) else None
 
 
 async def create_judge(
@@ -108,4 +91,5 @@ async def create_judge(
         SettingsError: the file of the API key cannot be read.
     """
     service = await JsonService.of_model("judge", settings, breaker, metrics, _HEADERS)
-    return ChatJudge(service, settings, metrics)
+    model = ChatModel(service, settings.model, settings.max_tokens)
+    return ChatJudge(model, settings.max_chars, metrics)

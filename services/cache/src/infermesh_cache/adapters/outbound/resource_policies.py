@@ -1,7 +1,12 @@
 """Policies out of the resources."""
 
 from infermesh_cache.domain.policy import CacheRules
-from infermesh_cache.domain.semantic_policy import GENERAL, CategoryRules, Scope, SemanticRules
+from infermesh_cache.domain.semantic_policy import (
+    GENERAL,
+    CategoryRules,
+    AnswerScope,
+    SemanticRules,
+)
 from infermesh_common.errors import FailedPrecondition
 from infermesh_common.resources.in_force import ResourcesInForce
 from infermesh_common.resources.resource_set import ResourceSet
@@ -44,7 +49,7 @@ def _semantic_rules(spec: CachePolicySpec) -> SemanticRules:
     return SemanticRules(
         confidence=semantic.confidence,
         audit_rate=semantic.audit_rate,
-        scope=Scope(semantic.scope),
+        scope=AnswerScope(semantic.scope),
         comparison=semantic.comparison,
         overlooked=overlooked,
         max_entries=semantic.max_entries,

@@ -1,14 +1,13 @@
 """The embedding engine that settings ask for. Nothing is loaded before its first text."""
 
 from infermesh_cache.adapters.outbound.embedding.minilm import FP32, INT8, MiniLmEncoder
-from infermesh_cache.adapters.outbound.embedding.remote import RemoteModel, RemoteVectors
+from infermesh_cache.adapters.outbound.embedding.remote import create_remote_vectors
 from infermesh_cache.adapters.outbound.embedding.static_vectors import StaticEncoder
 from infermesh_cache.adapters.outbound.embedding.threaded import ThreadedEncoder
 from infermesh_cache.application.embedding_engine import Batching, BatchingEmbeddingEngine
 from infermesh_cache.embedding_ports import TextEncoder, TextVectors
-from infermesh_cache.embedding_settings import EmbeddingSettings, RemoteModelSettings
-from infermesh_common.resilience import Dependency
-from infermesh_common.settings import BreakerSettings, read_secret
+from infermesh_cache.embedding_settings import EmbeddingSettings
+from infermesh_common.settings import BreakerSettings
 from infermesh_common.telemetry.metrics import Metrics
 
 
@@ -27,7 +26,9 @@ async def create_embedding_engine(
     """
     model: TextVectors
     if settings.model == "remote" and settings.remote is not None:
-        model, batches = await _remote(settings, settings.remote, breaker, metrics)
+        remote = settings.remote
+        model = await create_remote_vectors(remote, settings.batch.max_chars, breaker, metrics)
+        batches = remote.concurrency
     else:
         local = settings.local
         model = ThreadedEncoder(
@@ -53,30 +54,3 @@ def _encoder(settings: EmbeddingSettings) -> TextEncoder:
         return StaticEncoder(folder=local.folder)
     export = FP32 if settings.model == "minilm-fp32" else INT8
     return MiniLmEncoder(export, threads=local.threads, folder=local.folder)
-
-
-async def _remote(
-    settings: EmbeddingSettings,
-    remote: RemoteModelSettings,
-    breaker: BreakerSettings,
-    metrics: Metrics,
-) -> tuple[RemoteVectors, int]:
-    headers: dict[str, str] = {}
-    if remote.api_key_file is not None:
-        headers["authorization"] = f"Bearer {read_secret(remote.api_key_file)}"
-    model = RemoteModel(
-        remote.base_url,
-        remote.model,
-        remote.dimension,
-        remote.version,
-        settings.batch.max_chars,
-        headers,
-    )
-    dependency = await Dependency.create("embedding", breaker, metrics)
-    vectors = RemoteVectors(
-        model,
-        dependency,
-        timeout_ms=remote.timeout_ms,
-        connect_timeout_ms=remote.connect_timeout_ms,
-    )
-    return vectors, remote.concurrency

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 import orjson
 
 from infermesh_cache.adapters.outbound.json_service import JsonService
+from infermesh_cache.embedding_settings import RemoteModelSettings
 from infermesh_cache.semantic_ports import EmbeddingSpace, Floats
 from infermesh_common.errors import InvalidArgument, Unavailable
-from infermesh_common.resilience import Dependency
+from infermesh_common.settings import BreakerSettings
+from infermesh_common.telemetry.metrics import Metrics
 
 _SHOWN_HEX = 12
 _BYTES_PER_NUMBER = 32
@@ -20,56 +21,22 @@ _BYTES_PER_NUMBER = 32
 _HEAD_BYTES = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteModel:
-    """A model of an embedding service.
-
-    Attributes:
-        base_url: up to before `/embeddings`, for example "https://api.example.com/v1".
-        model: name that the service knows it by.
-        dimension: of its vectors.
-        version: of the model, as far as its operator tells; a change starts a new space.
-        max_chars: longer texts are cut to this many characters.
-        headers: sent with each request, the API key among them.
-    """
-
-    base_url: str
-    model: str
-    dimension: int
-    version: str
-    max_chars: int
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
 class RemoteVectors:
     """Asks the service.
 
     Args:
-        model: which and where.
-        dependency: guards the calls.
-        timeout_ms: longest time of a call, in milliseconds.
-        connect_timeout_ms: of it for connecting.
+        service: is asked.
+        settings: which model and where.
+        max_chars: longer texts are cut to this many characters.
     """
 
-    def __init__(
-        self,
-        model: RemoteModel,
-        dependency: Dependency,
-        *,
-        timeout_ms: int,
-        connect_timeout_ms: int,
-    ) -> None:
-        self._model = model
-        self._service = JsonService(
-            model.base_url,
-            model.headers,
-            dependency,
-            timeout_ms=timeout_ms,
-            connect_timeout_ms=connect_timeout_ms,
-        )
-        identity = f"{model.base_url}\n{model.model}\n{model.version}\n{model.max_chars}"
-        digest = hashlib.sha256(identity.encode()).hexdigest()[:_SHOWN_HEX]
-        self._space = EmbeddingSpace(f"{model.model}@{digest}", model.dimension)
+    def __init__(self, service: JsonService, settings: RemoteModelSettings, max_chars: int) -> None:
+        self._service = service
+        self._model = settings.model
+        self._max_chars = max_chars
+        parts = (settings.base_url, settings.model, settings.version, str(max_chars))
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_SHOWN_HEX]
+        self._space = EmbeddingSpace(f"{settings.model}@{digest}", settings.dimension)
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -79,23 +46,40 @@ class RemoteVectors:
     async def vectors(self, texts: Sequence[str]) -> Floats:
         """See `TextVectors.vectors`."""
         # Services refuse an empty text.
-        inputs = [text[: self._model.max_chars] or " " for text in texts]
-        body = orjson.dumps(
-            {"model": self._model.model, "input": inputs, "encoding_format": "float"}
-        )
-        limit = _HEAD_BYTES + len(texts) * self._model.dimension * _BYTES_PER_NUMBER
+        inputs = [text[: self._max_chars] or " " for text in texts]
+        body = orjson.dumps({"model": self._model, "input": inputs, "encoding_format": "float"})
+        dimension = self._space.dimension
+        limit = _HEAD_BYTES + len(texts) * dimension * _BYTES_PER_NUMBER
         try:
             data = await self._service.post("/embeddings", body, most_bytes=limit)
         except InvalidArgument as error:
             raise Unavailable("EMBEDDING_SERVICE_REFUSED", error.message) from error
         try:
-            return _parsed(data, len(texts), self._model.dimension)
+            return _parsed(data, len(texts), dimension)
         except _Malformed as error:
             raise self._service.malformed(str(error)) from error
 
     async def close(self) -> None:
         """Closes every connection."""
         await self._service.close()
+
+
+async def create_remote_vectors(
+    settings: RemoteModelSettings, max_chars: int, breaker: BreakerSettings, metrics: Metrics
+) -> RemoteVectors:
+    """The model; to be closed by the caller.
+
+    Args:
+        settings: which model and where.
+        max_chars: longer texts are cut to this many characters.
+        breaker: when it is left alone.
+        metrics: of the process.
+
+    Raises:
+        SettingsError: the file of the API key cannot be read.
+    """
+    service = await JsonService.of_model("embedding", settings, breaker, metrics)
+    return RemoteVectors(service, settings, max_chars)
 
 
 class _Malformed(Exception):
