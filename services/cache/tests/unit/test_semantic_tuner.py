@@ -107,6 +107,16 @@ def test_reasons_are_given_for_what_is_refused(
     assert again.reason is Reason.NOT_WORTH_IT and again.explored_with == 1
 
 
+def test_what_is_likelier_wrong_than_right_is_not_served_however_much_is_permitted() -> None:
+    tuner, world = AdaptiveThresholdTuner(TunerSettings(delta=0.6)), World(4)
+    decided = [ask(tuner, world)[0] for _ in range(1500)]
+    served = [decision for decision in decided if decision.verdict is Verdict.SERVE]
+    assert len(served) > 500
+    assert max(decision.probability_wrong or 0 for decision in served) <= 0.5
+    refused = [decision.reason for decision in decided[1000:] if decision.verdict is Verdict.CALL]
+    assert set(refused) == {Reason.TOO_LIKELY_WRONG}
+
+
 def test_a_tuner_continues_after_a_restart_as_if_there_had_been_none() -> None:
     tuner, world = AdaptiveThresholdTuner(SETTINGS), World(2)
     for _ in range(1500):

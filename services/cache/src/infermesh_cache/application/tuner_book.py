@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 import structlog
 
 from infermesh_cache.application.shared_tuner import SharedTuner
-from infermesh_cache.domain.semantic.tuner import TunerSettings
+from infermesh_cache.domain.semantic.tuner import YOUNG_AUDIT_RATE, TunerSettings
 from infermesh_cache.domain.semantic_policy import CategoryRules, SemanticRules
 from infermesh_cache.learning_ports import TunerStates
 from infermesh_common.background import BackgroundTasks
@@ -63,7 +63,7 @@ class TunerBook:
             delta=category.delta,
             confidence=rules.confidence,
             audit_rate=rules.audit_rate,
-            young_audit_rate=max(rules.audit_rate, 0.1),
+            young_audit_rate=max(rules.audit_rate, YOUNG_AUDIT_RATE),
             overlooked=rules.overlooked,
         )
         tuners = self._tuners[tenant]

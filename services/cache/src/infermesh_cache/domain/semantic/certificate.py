@@ -13,7 +13,9 @@ became known; the second is the exponential supermartingale of the outcomes that
 inequality M, averaged over a few rates l, ever reaches 1 / alpha with probability at most alpha.
 Since (a, b) is not known, the bound takes the worst of all: E cannot have reached k, unless an
 event of probability alpha happened, when for every (a, b) that many errors would carry M past 1 /
-alpha. See docs/semantic-cache.md for the assumptions.
+alpha. A shift and a slope describe forecasts near those served; what is almost surely wrong is off
+in another way and would bend them, so forecasts beyond a limit are neither served nor learnt from.
+See docs/semantic-cache.md for the assumptions.
 """
 
 from collections.abc import Mapping
@@ -22,13 +24,17 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from infermesh_cache.domain.semantic.evidence import CENTRES, Evidence
+from infermesh_cache.domain.semantic.evidence import CENTRES, Evidence, bin_of
 from infermesh_cache.domain.semantic.packing import BadState, pack, unpack
 
 Doubles = npt.NDArray[np.float64]
 
 PIVOT = float(np.log(0.05 / 0.95))
 """A shift is told from a slope at the probability around which one decides."""
+NEAR = 2 / 3
+"""Forecasts up to this say something of those that are served."""
+LAST = bin_of(NEAR)
+"""Bin of the largest forecasts that may be served and whose outcomes are learnt from."""
 RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Each is the sharpest for about (3 / rate) ** 2 errors: from a handful to a thousand."""
 PRIOR_SCALES = ((0.5, 0.2), (0.2, 0.08), (0.08, 0.03))
@@ -44,7 +50,8 @@ class _Family:
     Attributes:
         log_prior: of each calibration in the mixture, shape (calibrations,).
         error: g of each bin, shape (BINS, calibrations).
-        log_wrong: its logarithm; log_right: that of its complement.
+        log_wrong: its logarithm, 0 in bins beyond `LAST`; log_right: that of its complement,
+            likewise.
         growth: log(1 + g (e^l - 1)), shape (BINS, calibrations, rates).
     """
 
@@ -62,6 +69,7 @@ class _Family:
         self.error: Doubles = 1 / (1 + np.exp(-odds))
         self.log_wrong: Doubles = -np.logaddexp(0, -odds)
         self.log_right: Doubles = -np.logaddexp(0, odds)
+        self.log_wrong[LAST + 1 :] = self.log_right[LAST + 1 :] = 0
         true_error = np.minimum(1.0, self.error / (1 - overlooked))
         self.growth: Doubles = np.log1p(true_error[:, :, None] * np.expm1(np.array(RATES)))
 
@@ -149,6 +157,8 @@ class ErrorCertificate:
 
     def may_serve(self, position: int) -> bool:
         """Whether the bound would still hold after serving a forecast of that bin."""
+        if position > LAST:
+            return False
         growth = self._worst(self._served + self._family.growth[position])
         return self._reaches(growth, np.floor(self.delta * self.evidence.requests) + 1)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from infermesh_cache.domain.semantic.certificate import ErrorCertificate
+from infermesh_cache.domain.semantic.certificate import LAST, ErrorCertificate
 from infermesh_cache.domain.semantic.evidence import BIN_WIDTH, BINS, CENTRES
 from infermesh_cache.domain.semantic.packing import BadState
 
@@ -29,6 +29,7 @@ _EVERY = 20
 _MARGIN_EVERY = 100
 _STRETCH = 1.05
 _FEWEST_EXPECTED = 0.5
+_FIRST_MARGIN = 1.3
 
 
 class ErrorPrice:
@@ -37,13 +38,21 @@ class ErrorPrice:
     Args:
         recent: bins of the latest forecasts, oldest first.
         odds: the price now, as log-odds of a forecast; by default nothing is served.
+        margin: by how much the bound grows with each error expected.
+        seen: forecasts since the beginning.
     """
 
-    def __init__(self, recent: tuple[int, ...] = (), odds: float = -np.inf) -> None:
+    def __init__(
+        self,
+        recent: tuple[int, ...] = (),
+        odds: float = -np.inf,
+        margin: float = _FIRST_MARGIN,
+        seen: int = 0,
+    ) -> None:
         self._recent: deque[int] = deque(recent, maxlen=WINDOW)
         self._odds = odds
-        self._seen = 0
-        self._margin = 1.3
+        self._margin = margin
+        self._seen = seen
 
     def affords(self, forecast: float) -> bool:
         """Whether a forecast is within the price."""
@@ -72,10 +81,10 @@ class ErrorPrice:
             return -np.inf
         counts = np.bincount(np.array(self._recent), minlength=BINS)
         spending = counts * certificate.recalibrated() * self._margin / len(self._recent)
-        total = np.cumsum(spending)
+        total = np.cumsum(spending[: LAST + 1])
         position = int(np.searchsorted(total, rate, side="right"))
-        if position == BINS:
-            return np.inf
+        if position == len(total):
+            return float(CENTRES[LAST] + 0.5 * BIN_WIDTH)
         before = total[position] - spending[position]
         part = (rate - before) / spending[position]
         return float(CENTRES[position] + (part - 0.5) * BIN_WIDTH)
@@ -85,6 +94,8 @@ class ErrorPrice:
         return {
             "recent": list(self._recent),
             "odds": self._odds if np.isfinite(self._odds) else None,
+            "margin": self._margin,
+            "seen": self._seen,
         }
 
     @classmethod
@@ -95,18 +106,24 @@ class ErrorPrice:
             BadState: it is of another form.
         """
         recent, odds = state.get("recent"), state.get("odds")
-        if not isinstance(recent, list) or not isinstance(odds, float | int | None):
+        margin, seen = state.get("margin"), state.get("seen")
+        if not (
+            isinstance(recent, list)
+            and isinstance(odds, float | int | None)
+            and isinstance(margin, float | int)
+            and isinstance(seen, int)
+        ):
             raise BadState("a price of another form")
         bins = tuple(int(position) for position in recent)
         if any(not 0 <= position < BINS for position in bins):
             raise BadState("a price of other bins")
-        return cls(bins, -np.inf if odds is None else float(odds))
+        return cls(bins, -np.inf if odds is None else float(odds), float(margin), seen)
 
 
 def _marginal_cost(certificate: ErrorCertificate) -> float:
     """By how much the bound grows with each error expected."""
     expected = certificate.expected_errors()
     if expected < _FEWEST_EXPECTED:
-        return 1.3
+        return _FIRST_MARGIN
     grown = certificate.upper_errors(_STRETCH) - certificate.upper_errors()
     return float(np.clip(grown / ((_STRETCH - 1) * expected), 1.05, 4.0))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from infermesh_cache.domain.semantic.certificate import ErrorCertificate
+from infermesh_cache.domain.semantic.certificate import LAST, ErrorCertificate
 from infermesh_cache.domain.semantic.decision import Decision, Reason, Verdict
 from infermesh_cache.domain.semantic.drift import DriftAlarm
 from infermesh_cache.domain.semantic.error_model import ErrorModel
@@ -23,7 +23,10 @@ FEWEST_POOLED_EXAMPLES = 50
 """The same where another category of the tenant has a model, from which this one starts."""
 GROWTH = 1.1
 """The model is fitted anew when there are so many times as many outcomes."""
+YOUNG_AUDIT_RATE = 0.05
 SUSPICIOUS_AUDIT_RATE = 0.5
+LIKELIEST_WRONG = 0.5
+"""What is likelier wrong than right is not served, however many errors are permitted."""
 _SHARPEST = 1e-4
 
 
@@ -41,8 +44,8 @@ class TunerSettings:
         delta: share of all requests whose answer may be wrong because of the cache.
         confidence: with which that holds at every time.
         audit_rate: share of what would be served that is looked into instead.
-        young_audit_rate: the same until `3 / delta` of what would be served has been looked into:
-            with no error among so many, the share of errors is below delta at 95 %.
+        young_audit_rate: the same until `1 / delta` of what would be served has been looked into:
+            among so many one error is permitted.
         overlooked: upper limit of the share of wrong answers that the comparison of answers takes
             for right.
     """
@@ -50,7 +53,7 @@ class TunerSettings:
     delta: float
     confidence: float = 0.95
     audit_rate: float = 0.02
-    young_audit_rate: float = 0.1
+    young_audit_rate: float = YOUNG_AUDIT_RATE
     overlooked: float = 0.0
 
 
@@ -169,7 +172,7 @@ class AdaptiveThresholdTuner:
     def _refusal(
         self, forecast: float, position: int, probability: float, worth: Worth | None
     ) -> Reason | None:
-        if not self._price.affords(forecast):
+        if not self._price.affords(forecast) or probability > LIKELIEST_WRONG:
             return Reason.TOO_LIKELY_WRONG
         if worth is not None and not worth(probability):
             return Reason.NOT_WORTH_IT
@@ -180,7 +183,7 @@ class AdaptiveThresholdTuner:
     def _audit_rate(self) -> float:
         if self._alarm.suspects:
             return SUSPICIOUS_AUDIT_RATE
-        if self._audits < 3 / self.settings.delta:
+        if self._audits < 1 / self.settings.delta:
             return self.settings.young_audit_rate
         return self.settings.audit_rate
 
@@ -196,10 +199,14 @@ class AdaptiveThresholdTuner:
         self.examples.add(decision.proposal.features, wrong)
         if decision.forecast is None or decision.probability_wrong is None:
             return Lesson(retire=False, drift=False)
+        position = bin_of(decision.forecast)
         if decision.regime == self.certificate.evidence.regime:
-            self.certificate.label(bin_of(decision.forecast), wrong)
-        audited = decision.forecast <= decision.price
-        self._alarm.observe(decision.probability_wrong, wrong)
+            self.certificate.label(position, wrong)
+        audited = decision.forecast <= decision.price and (
+            decision.probability_wrong <= LIKELIEST_WRONG
+        )
+        if position <= LAST:
+            self._alarm.observe(decision.probability_wrong, wrong)
         self._episode.outcomes += 1
         if audited:
             self._audits += 1
