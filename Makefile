@@ -85,6 +85,9 @@ fuzz: setup ## 10,000 made-up bodies on every surface
 soak: setup ## half an hour of load and faults; MINUTES=3 for a short one
 	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
+# Orders run beside each other, one a core: threads of their linear algebra would only contend.
+bench-semantic-cache bench-semantic-cache-drift: export OPENBLAS_NUM_THREADS = 1
+
 bench-%: setup ## run a benchmark, for example bench-hops
 	@$(BIN)/python -m benchmarks.$(subst -,_,$*)
 
