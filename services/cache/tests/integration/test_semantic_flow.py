@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -298,7 +299,9 @@ async def test_explaining_counts_nothing_and_says_why(
     assert one.candidates and one.candidates[0].similarity >= one.candidates[-1].similarity
     assert one.text == "capital France Paris city please" and one.space == "words@0"
     far = await asker.explain("zebra xylophone quokka")
-    assert far.match.verdict != SERVED and far.explanation
+    assert far.match.verdict != SERVED and far.match.reason == "TOO_LIKELY_WRONG"
+    needed = re.search(r"pays for ([0-9.]+)% and surer", far.explanation)
+    assert needed is not None and max(50, 100 * far.match.probability) <= float(needed[1])
 
 
 async def test_a_category_is_young_for_a_shorter_time_beside_one_that_is_not(

@@ -14,7 +14,7 @@ from infermesh_cache.domain.match import Match, Proceeding
 from infermesh_cache.domain.semantic.decision import Decision, Reason, Verdict
 from infermesh_cache.domain.semantic.mismatch import MismatchCostCalculator
 from infermesh_cache.domain.semantic.similarity import Proposal
-from infermesh_cache.domain.semantic.tuner import AdaptiveThresholdTuner
+from infermesh_cache.domain.semantic.tuner import LIKELIEST_WRONG, AdaptiveThresholdTuner
 from infermesh_cache.domain.semantic_policy import CategoryRules
 from infermesh_cache.learning_ports import Asked, Place
 from infermesh_cache.ports import Policies
@@ -182,6 +182,7 @@ def _told(tuner: SharedTuner) -> EvidenceTold:
 
 
 def _sentence(match: Match, tuner: SharedTuner, price: float = 0.0) -> str:
+    needed = 1 - min(price, LIKELIEST_WRONG)
     sure = "" if match.probability is None else f"{match.probability:.2%} sure to be right"
     permitted = f"{match.delta:.2%} of all requests at {match.confidence:.0%} confidence"
     return {
@@ -193,7 +194,7 @@ def _sentence(match: Match, tuner: SharedTuner, price: float = 0.0) -> str:
         ),
         Reason.TOO_LIKELY_WRONG.value: (
             f"The nearest answer is {sure}; with {permitted} permitted to be wrong, the evidence "
-            f"pays for {1 - price:.2%} and surer."
+            f"pays for {needed:.2%} and surer."
         ),
         Reason.NOT_WORTH_IT.value: (
             f"The nearest answer is {sure}; a wrong one costs more than a right one saves."

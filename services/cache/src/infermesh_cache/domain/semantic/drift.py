@@ -1,6 +1,6 @@
 """DriftAlarm: an e-detector of forecasts that have become too good to be true.
 
-Every outcome that becomes known is a bet against the calibration learnt so far: the statistic of
+Every outcome that the calibration is learnt from is first a bet against it: the statistic of
 each alternative is multiplied by how much likelier the outcome is when errors were more frequent
 than forecast by a share of the remainder (Shin, Ramdas and Rinaldo, "E-detectors", 2022; the
 recursion is Shiryaev's and Roberts'). While the odds of being wrong stay below `TOLERANCE` times
